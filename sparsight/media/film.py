@@ -1,0 +1,344 @@
+"""Films through PyAV: indexed when loaded, then only the frames asked for are decoded.
+
+The words place, index and run are explained in `index`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Literal
+
+import av
+import numpy as np
+import torch
+from av.container import InputContainer
+from av.sidedata.sidedata import SideData
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+from PIL import Image
+from torch import Tensor
+
+from sparsight.core.clip import Audio, Clip, FrameSource
+from sparsight.core.errors import UserError, unknown
+from sparsight.media.audio import read_audio
+from sparsight.media.container import MediaFile
+from sparsight.media.index import Index, Run, plan, read_index
+from sparsight.media.limits import Limits
+from sparsight.media.picture import on_white
+
+Backend = Literal["auto", "pyav", "torchcodec"]
+
+# Codecs in real use; FFmpeg knows hundreds more that few have ever fuzzed.
+CODECS = frozenset(
+    (
+        *("h264", "hevc", "av1", "vp8", "vp9", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v3"),
+        *("h263", "flv1", "mjpeg", "theora", "vc1", "wmv3", "prores", "dnxhd", "ffv1", "huffyuv"),
+        *("rawvideo", "png", "qtrle", "gif"),
+    )
+)
+# Where a frame that no other refers to can be left out while all others stay exact. Not in HEVC,
+# where such a frame may still be referred to from higher temporal layers.
+_SKIPPABLE = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
+# Containers that find their first packet again after being read to the end.
+_REWIND = frozenset({"mov", "matroska", "avi"})
+
+
+def load_film(file: MediaFile, limits: Limits, backend: Backend, stream: int | None) -> Clip:
+    """Index a film; decodes one frame, the first, to learn its size and rotation.
+
+    `stream` chooses a video stream by its number in the file, None the best one. Raises
+    `UserError` for a broken film, one without video or frames, and above the limits.
+    """
+    if backend not in ("auto", "pyav", "torchcodec"):
+        raise unknown("backend", backend, ("auto", "pyav", "torchcodec"))
+    container = file.open()
+    try:
+        video = choose_stream(container, stream, file.origin)
+        _check_header(container, video, limits, file.origin)
+        index, head = read_index(container, video, limits, file.origin)
+        limits.check("duration", index.duration, file.origin, f"a film of {index.duration:.0f} s")
+        frame = _first_frame(video, head, file.origin)
+    except BaseException:
+        container.close()
+        raise
+    turn = turn_of(frame)
+    size = (frame.width, frame.height) if turn.transpose else (frame.height, frame.width)
+    film = Film(file, video.index, index, size, turn, limits)
+    if file.demuxer in _REWIND:
+        film.open_containers.append(container)
+    else:
+        container.close()
+    return Clip(
+        kind="film",
+        origin=file.origin,
+        size=size,
+        timestamps=torch.from_numpy(index.seconds),
+        duration=index.duration,
+        key_frames=tuple(np.flatnonzero(np.isin(index.place, index.keys)).tolist()),
+        source=_with_backend(film, frame, backend),
+    )
+
+
+def _with_backend(film: Film, first: VideoFrame, backend: Backend) -> FrameSource:
+    if backend == "pyav":
+        return film
+    from sparsight.media.torchcodec_film import TorchcodecFilm, decoders, same_frames
+
+    if decoders() is None:
+        if backend == "auto":
+            return film
+        raise UserError("torchcodec does not import here; install it with FFmpeg, or use pyav")
+    if same_frames(film, first):
+        return TorchcodecFilm(film, always=backend == "torchcodec")
+    if backend == "auto":
+        return film
+    raise UserError(
+        f"{film.file.origin}: torchcodec does not decode this kind of film exactly; "
+        "use the backend pyav or auto"
+    )
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How a stored frame becomes upright: transposed first, then flipped."""
+
+    transpose: bool = False
+    flip_down: bool = False
+    flip_across: bool = False
+
+    def apply(self, frame_HWC: np.ndarray) -> np.ndarray:
+        """A view of the frame, upright."""
+        if self.transpose:
+            frame_HWC = frame_HWC.transpose(1, 0, 2)
+        if self.flip_down:
+            frame_HWC = frame_HWC[::-1]
+        return frame_HWC[:, ::-1] if self.flip_across else frame_HWC
+
+
+@dataclass(frozen=True, eq=False)
+class Film:
+    """The frames of one video stream. Threads may share it: no request uses another's decoder.
+
+    `size` is (height, width) upright. The first request finds the container still open from
+    indexing, which saves probing the file twice; every container is closed after its request.
+    """
+
+    file: MediaFile
+    stream: int
+    index: Index
+    size: tuple[int, int]
+    turn: Turn
+    limits: Limits
+    open_containers: list[InputContainer] = field(default_factory=list)
+
+    def decode(self, indices: Sequence[int]) -> Tensor:
+        """Frames by index, uint8 (n, H, W, 3). Raises `UserError` if one cannot be decoded."""
+        self.check(len(indices))
+        height, width = self.size
+        slots: dict[int, list[int]] = {}
+        for slot, i in enumerate(indices):
+            slots.setdefault(i, []).append(slot)
+        out = np.empty((len(indices), height, width, 3), dtype=np.uint8)
+        missing = self._fill(out, slots, plan(self.index, list(slots)))
+        if missing and not self.index.counted:
+            # A container that seeks wrongly, or a key packet that is none: once, read from the
+            # beginning instead.
+            last = int(self.index.place[sorted(missing)].max())
+            missing = self._fill(out, {i: slots[i] for i in missing}, [Run(0, last)])
+        if missing:
+            raise UserError(
+                f"{self.file.origin}: frame {min(missing)} cannot be decoded; "
+                "the film is cut off or damaged there"
+            )
+        return torch.from_numpy(out)
+
+    def check(self, count: int) -> None:
+        """Raise `UserError` if `count` frames are more than a request may decode."""
+        height, width = self.size
+        what = f"{count} frames of {width}x{height}"
+        self.limits.check("decoded_bytes", count * height * width * 3, self.file.origin, what)
+
+    def audio(self) -> Audio | None:
+        """The best sound track, mono 16 kHz."""
+        return read_audio(self.file, self.limits)
+
+    def digest(self) -> str:
+        """A hash of the file and of the stream chosen."""
+        return self.file.digest("film", self.stream)
+
+    def _fill(self, out: np.ndarray, slots: dict[int, list[int]], runs: list[Run]) -> set[int]:
+        """Decode `runs` and write the frames wanted into `out`; the indices that did not come."""
+        missing = set(slots)
+        stored = self.size[::-1] if self.turn.transpose else self.size
+        reformatter = VideoReformatter()
+        try:
+            container = self.open_containers.pop()
+            fresh = False
+        except IndexError:
+            container = self.file.open()
+            fresh = True
+        with container:
+            video = container.streams[self.stream]
+            assert isinstance(video, VideoStream)
+            for i, frame in _frames(container, video, self.index, runs, frozenset(slots), fresh):
+                if i in missing:
+                    missing.remove(i)
+                    first, *others = slots[i]
+                    out[first] = self.turn.apply(_to_rgb(frame, stored, reformatter))
+                    for slot in others:
+                        out[slot] = out[first]
+        return missing
+
+
+def choose_stream(container: InputContainer, number: int | None, origin: str) -> VideoStream:
+    """The stream called for, or the best; not a cover picture, and of a permitted codec."""
+    films = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not films:
+        what = "sound but no film" if container.streams.audio else "no film"
+        raise UserError(f"{origin}: the file holds {what}; give one with a video stream")
+    best = container.streams.best("video")
+    video = films[0] if best is None or best not in films else films[films.index(best)]
+    if number is not None:
+        found = [s for s in films if s.index == number]
+        if not found:
+            known = ", ".join(str(s.index) for s in films)
+            raise UserError(f"{origin}: stream {number} is not a video stream; those are {known}")
+        video = found[0]
+    codec = video.codec_context.codec.canonical_name if video.codec_context else "unknown"
+    if codec not in CODECS:
+        raise UserError(f"{origin}: the video codec {codec} is not read; convert it to H.264")
+    return video
+
+
+def turn_of(frame: VideoFrame) -> Turn:
+    """What the frame's display matrix asks for, to the nearest quarter turn, mirrored or not."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return Turn()
+    assert isinstance(matrix, SideData)
+    a, b, _, c, d, *_ = np.frombuffer(memoryview(matrix), dtype=np.int32).tolist()
+    if abs(b) > abs(a):
+        return Turn(transpose=True, flip_down=b < 0, flip_across=c < 0)
+    return Turn(flip_down=d < 0, flip_across=a < 0)
+
+
+def _check_header(
+    container: InputContainer, video: VideoStream, limits: Limits, origin: str
+) -> None:
+    """What the header claims is checked before any packet is read."""
+    context = video.codec_context
+    pixels = context.width * context.height
+    limits.check("pixels", pixels, origin, f"a film of {context.width}x{context.height}")
+    limits.check("frames", video.frames, origin, f"a film of {video.frames:,} frames")
+    seconds = (container.duration or 0) / av.time_base
+    limits.check("duration", seconds, origin, f"a film of {seconds:.0f} s")
+
+
+def _first_frame(video: VideoStream, head: Sequence[av.Packet], origin: str) -> VideoFrame:
+    """The first frame that comes out of the first packets, `head`."""
+    context = _decoder(video)
+    # The first packet alone is nearly always enough; where an edit list drops it, go on.
+    for attempt in (head[:1], head):
+        for packet in (*attempt, None):
+            for frame in _decoded(context, packet):
+                context.flush_buffers()
+                return frame
+        context.flush_buffers()
+    raise UserError(f"{origin}: the film has no frame that can be decoded; get it again")
+
+
+def _decoder(video: VideoStream) -> av.VideoCodecContext:
+    context = video.codec_context
+    if not context.is_open:
+        context.thread_type = "AUTO"
+        # Small frames decode in less time than threads need to hand them over (320x240 MPEG-4:
+        # 10 ms with one thread, 13 with two); more than eight threads only hold more frames.
+        small = context.width * context.height <= 352 * 288
+        context.thread_count = 1 if small else min(8, os.cpu_count() or 1)
+    return context
+
+
+def _frames(
+    container: InputContainer,
+    video: VideoStream,
+    index: Index,
+    runs: Sequence[Run],
+    wanted: frozenset[int],
+    fresh: bool,
+) -> Iterator[tuple[int, VideoFrame]]:
+    """The frames `wanted` as the decoder gives them in `runs`, each with its index."""
+    context = _decoder(video)
+    if index.counted:
+        if not fresh:
+            container.seek(int(index.key_dts[0]), stream=video)
+        yield from zip(range(max(wanted) + 1), _all(container, video), strict=False)
+        return
+    names = {int(index.pts[i]): i for i in wanted}
+    skippable = context.codec.canonical_name in _SKIPPABLE
+    for run in runs:
+        if run.start or not fresh:
+            key = int(np.searchsorted(index.keys, run.start))
+            container.seek(int(index.key_dts[key]), stream=video)
+        fresh = False
+        for packet in _packets(container, video, index, run):
+            # Set for each packet: what nobody asked for and nobody refers to is left out.
+            needed = not skippable or packet.pts in names
+            context.skip_frame = "DEFAULT" if needed else "NONREF"
+            yield from _named(_decoded(context, packet), names)
+        yield from _named(_decoded(context, None), names)
+        context.flush_buffers()
+
+
+def _all(container: InputContainer, video: VideoStream) -> Iterator[VideoFrame]:
+    """Every frame from where the container stands, in the order the decoder gives them."""
+    for packet in container.demux(video):
+        if not packet.is_corrupt:
+            yield from _decoded(_decoder(video), packet if packet.size else None)
+
+
+def _packets(
+    container: InputContainer, video: VideoStream, index: Index, run: Run
+) -> Iterator[av.Packet]:
+    """The packets of `run`; none if the container stands behind its start."""
+    start, stop = int(index.packet_pts[run.start]), int(index.packet_pts[run.stop])
+    begun = False
+    for packet in container.demux(video):
+        begun = begun or packet.pts == start
+        if begun and packet.size and not packet.is_corrupt:
+            yield packet
+            if packet.pts == stop:
+                return
+
+
+def _named(frames: list[VideoFrame], names: dict[int, int]) -> Iterator[tuple[int, VideoFrame]]:
+    for frame in frames:
+        if frame.pts in names:
+            yield names[frame.pts], frame
+
+
+def _decoded(context: av.VideoCodecContext, packet: av.Packet | None) -> list[VideoFrame]:
+    try:
+        return context.decode(packet)
+    except av.FFmpegError:
+        return []  # a damaged packet costs its own frame; whoever wants that one is told
+
+
+@cache
+def _has_alpha(pixel_format: str) -> bool:
+    return any(part.is_alpha for part in av.VideoFormat(pixel_format).components)
+
+
+def _to_rgb(frame: VideoFrame, size: tuple[int, int], reformatter: VideoReformatter) -> np.ndarray:
+    """uint8 (H, W, 3) of `size` (height, width), colour matrix and range as the frame says."""
+    height, width = size
+    if _has_alpha(frame.format.name):
+        rgba = reformatter.reformat(frame, width, height, "rgba").to_ndarray()
+        return np.asarray(on_white(Image.fromarray(rgba)))
+    plane = reformatter.reformat(frame, width, height, "rgb24").planes[0]
+    lines = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(height, plane.line_size)
+    return lines[:, : width * 3].reshape(height, width, 3)

@@ -1,0 +1,129 @@
+"""Where every frame of a film lies, learned from the packets alone, and what to decode for some.
+
+Words: a packet has a *place*, its number in the file (decoding order); a frame has an *index*,
+its number as shown (presentation order). A *run* is a stretch of places decoded in one go, from
+a key packet on. N packets, T frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from sparsight.core.errors import UserError
+from sparsight.media.limits import Limits
+
+# Going on to the next key packet costs the decoding of what lies between; jumping there costs a
+# seek and a drained, then refilled pipeline, as much as decoding four frames or so.
+JUMP = 4
+_HEAD = 32  # packets kept to find the first frame in
+_NO_TIME = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """Where every frame of a video stream lies.
+
+    packet_pts (N,): presentation time of each packet, in ticks, by place. keys: places of key
+    packets. key_dts: their decoding times, to seek by. place (T,), pts (T,): of each frame.
+    seconds (T,) float64. duration: from the first frame's appearance to the last one's end.
+    counted: the packets' times cannot be trusted; frames are told by counting from the start.
+    """
+
+    packet_pts: np.ndarray
+    keys: np.ndarray
+    key_dts: np.ndarray
+    place: np.ndarray
+    pts: np.ndarray
+    seconds: np.ndarray
+    duration: float
+    counted: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """Decode the packets at places start to stop, both included."""
+
+    start: int
+    stop: int
+
+
+def read_index(
+    container: InputContainer, video: VideoStream, limits: Limits, origin: str
+) -> tuple[Index, list[av.Packet]]:
+    """Read all packets of `video` without decoding: the index, and the first few packets.
+
+    Raises `UserError` if there are none, and as soon as they pass the limit on frames. A film
+    that is cut off ends where its last whole packet ends.
+    """
+    head: list[av.Packet] = []
+    rows: list[tuple[int, int, int, bool, bool]] = []
+    try:
+        for packet in container.demux(video):
+            if packet.size == 0 or packet.is_corrupt:
+                continue
+            if len(head) < _HEAD:
+                head.append(packet)
+            pts, dts = packet.pts, packet.dts
+            rows.append(
+                (
+                    _NO_TIME if pts is None else pts,
+                    _NO_TIME if dts is None else dts,
+                    packet.duration or 0,
+                    packet.is_keyframe,
+                    packet.is_discard,
+                )
+            )
+            limits.check("frames", len(rows), origin, f"a film of {len(rows):,} frames or more")
+    except av.FFmpegError:
+        pass  # cut off: what lies before is the film
+    if not any(not discarded for *_, discarded in rows):
+        raise UserError(f"{origin}: the film has no frames; get it again or convert it")
+    # AVI keeps no presentation times: where frames are reordered, those made up from it are wrong.
+    reordered = "avi" in container.format.name and video.codec_context.has_b_frames > 0
+    return _index(np.array(rows, dtype=np.int64), video, reordered), head
+
+
+def _index(packets: np.ndarray, video: VideoStream, reordered: bool) -> Index:
+    pts, dts, lasts, is_key, discarded = packets.T
+    dts = np.where(dts == _NO_TIME, pts, dts)
+    keys = np.flatnonzero(is_key)
+    shown = np.flatnonzero(discarded == 0)
+    step = 1 / float(video.average_rate or video.guessed_rate or 25)
+    if reordered or (pts == _NO_TIME).any() or len(np.unique(pts)) < len(pts):
+        seconds = np.arange(len(shown)) * step
+        total = len(shown) * step
+        return Index(pts, keys, dts[keys], shown, pts[shown], seconds, total, counted=True)
+    place = shown[np.argsort(pts[shown], kind="stable")]
+    assert video.time_base is not None
+    ticks, per_second = video.time_base.as_integer_ratio()
+    seconds = pts[place] * ticks / per_second
+    last = lasts[place[-1]] * ticks / per_second or step
+    total = float(seconds[-1] - seconds[0] + last)
+    key_dts = np.minimum(dts, pts)[keys]
+    return Index(pts, keys, key_dts, place, pts[place], seconds, total, counted=False)
+
+
+def plan(index: Index, wanted: Sequence[int]) -> list[Run]:
+    """The cheapest runs that decode the frames `wanted`.
+
+    Each frame is entered from the last key packet that comes before it both in the file and on
+    screen; where the way there from the run before is short, that run goes on instead.
+    """
+    if index.counted:
+        return [Run(0, max(wanted))]
+    runs: list[Run] = []
+    for place in sorted(int(index.place[i]) for i in wanted):
+        before = index.keys[: np.searchsorted(index.keys, place, "right")]
+        shown = before[index.packet_pts[before] <= index.packet_pts[place]]
+        key = int(shown[-1]) if len(shown) else 0
+        if runs and key <= runs[-1].stop + JUMP:
+            runs[-1] = Run(runs[-1].start, place)
+        else:
+            runs.append(Run(key, place))
+    return runs
