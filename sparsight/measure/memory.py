@@ -1,0 +1,45 @@
+"""Memory: what a key-value cache takes by formula, and the peak of a process or device."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from sparsight.measure.flops import DecoderShape
+
+
+def kv_bytes_per_token(shape: DecoderShape, value_bytes: int = 2) -> int:
+    """Bytes of keys and values that one token takes in all layers; bf16 has 2 bytes a value."""
+    return 2 * shape.layers * shape.kv_heads * shape.head_width * value_bytes
+
+
+def kv_bytes(shape: DecoderShape, tokens_per_layer: Sequence[int], value_bytes: int = 2) -> int:
+    """Bytes of a cache that holds `tokens_per_layer` (L counts) of one sequence.
+
+    What a real cache holds is counted by `sparsight.llm.cache.kv_bytes`.
+    """
+    assert len(tokens_per_layer) == shape.layers, (len(tokens_per_layer), shape.layers)
+    return 2 * shape.kv_heads * shape.head_width * value_bytes * sum(tokens_per_layer)
+
+
+def reset_peak(device: torch.device | str) -> None:
+    """Begin a new peak on a CUDA device; the peak of a process cannot be reset."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_bytes(device: torch.device | str) -> int:
+    """The most memory in use so far.
+
+    On CUDA the tensors' peak since `reset_peak`, from the allocator; elsewhere the largest
+    resident size of the process since it began.
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else largest * 1024

@@ -1,0 +1,56 @@
+"""The few statistics that results are reported with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+_Z = 1.959963984540054  # of a normal distribution, 95 % two-sided
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle value; the mean of the two middle ones where their number is even."""
+    return percentile(values, 50)
+
+
+def p95(values: Sequence[float]) -> float:
+    """The value that 95 % stay below."""
+    return percentile(values, 95)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The `share`-th percentile (0 to 100), linear between neighbours, as numpy's default."""
+    assert values, "no values"
+    assert 0 <= share <= 100, share
+    ordered = sorted(values)
+    place = (len(ordered) - 1) * share / 100
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+
+
+def wilson(successes: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a share, by Wilson's formula: (low, high) in 0..1.
+
+    It needs no resampling, holds at small counts and never leaves 0..1. No trials: (0, 1).
+    """
+    assert 0 <= successes <= total, (successes, total)
+    if total == 0:
+        return 0.0, 1.0
+    share = successes / total
+    square = _Z * _Z / total
+    centre = share + square / 2
+    spread = _Z * math.sqrt(share * (1 - share) / total + square / (4 * total))
+    low, high = (centre - spread) / (1 + square), (centre + spread) / (1 + square)
+    return (0.0 if successes == 0 else low), (1.0 if successes == total else high)
+
+
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """What a benchmark writes down of repeated measurements."""
+    return {
+        "runs": len(values),
+        "median": median(values),
+        "p95": p95(values),
+        "min": min(values),
+        "max": max(values),
+    }
