@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from sparsight.core.registry import Entry
     from sparsight.core.reply import Reply
     from sparsight.llm.generation import Cancel
-    from sparsight.media import Access, Limits, load as load_media
+    from sparsight.media import Access, Limits
+    from sparsight.media import load as load_media
     from sparsight.vlm.pipeline import VLM
 
 __version__ = "0.1.0"
@@ -34,9 +35,9 @@ __all__ = [
     "Plan",
     "Reply",
     "UserError",
+    "catalogue",
     "load",
     "load_media",
-    "systems",
 ]
 
 # Names that are imported when they are first used: `import sparsight` stays light.
@@ -85,7 +86,7 @@ def load(
     return VLM(family, plan, limits, access)
 
 
-def systems() -> dict[str, Entry]:
+def catalogue() -> dict[str, Entry]:
     """The catalogue: every system by name."""
     from sparsight.core.registry import entries
     from sparsight.systems import load as load_systems

@@ -18,9 +18,9 @@ class UserError(ValueError):
         super().__init__(" ".join(message.split()))
 
 
-def unknown(kind: str, name: str, allowed: Iterable[str]) -> UserError:
+def unknown(kind: str, name: object, allowed: Iterable[str]) -> UserError:
     """A `UserError` for a name that does not exist: says what is allowed, suggests the nearest."""
     choices = sorted(allowed)
-    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
     guess = f"; did you mean {near[0]!r}?" if near else ""
-    return UserError(f"unknown {kind} {name!r}{guess} (known: {', '.join(choices) or 'none'})")
+    return UserError(f"unknown {kind} {str(name)!r}{guess} (known: {', '.join(choices) or 'none'})")

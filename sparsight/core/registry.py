@@ -179,7 +179,7 @@ def _checked(name: str, knob: Knob, value: Any) -> Any:
     wrong = UserError(f"{name}: {knob.name}={value!r} is not allowed: {knob.allowed}")
     try:
         value = _parsed(knob, value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise wrong from None
     if knob.type == "budget":
         if not (0 < value <= 1 if isinstance(value, float) else value >= 1):

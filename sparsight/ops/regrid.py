@@ -28,17 +28,6 @@ def coarser_grid(grid: tuple[int, int], count: int) -> tuple[int, int]:
     return best
 
 
-def adaptive_cells(size: int, bins: int) -> Tensor:
-    """The (bins, size) weights of an adaptive mean: bin i averages floor(i*size/bins) up to
-    ceil((i+1)*size/bins), so bins overlap where they do not divide."""
-    index = torch.arange(bins)
-    start = index * size // bins
-    stop = -(-(index + 1) * size // bins)
-    place = torch.arange(size)
-    inside = (place >= start[:, None]) & (place < stop[:, None])
-    return inside.float() / inside.sum(1, keepdim=True)
-
-
 def adaptive_pool(x: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """Adaptive mean of (T, h, w, C) to (T', h', w', C), computed in float32.
 

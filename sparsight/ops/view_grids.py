@@ -23,6 +23,8 @@ def view_cells(box: Tensor, view: Tensor, candidates: Tensor, counts: dict[int, 
     cells = torch.arange(len(box), device=box.device)
     for number, count in counts.items():
         members = candidates[view[candidates] == number]
+        if count >= len(members):
+            continue  # a packing that leaves patches out has fewer tokens than its grid has cells
         # Rounded: centres of one row differ in the last bits after pooling and stitching.
         centre = ((box[members, :2] + box[members, 2:]) * 5e3).round()
         columns, column = centre[:, 0].unique(return_inverse=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sparsight.core.registry import Budget, knob, system
+from sparsight.core.registry import Budget, count_of, knob, system
 from sparsight.core.slots import Request
 from sparsight.core.tokens import VisualTokens
 from sparsight.ops.view_grids import cells_for, middle_of_cells
@@ -21,6 +21,7 @@ class Downsample:
     keep: Budget = knob(0.25, "visual tokens that stay, at most", per="medium")
 
     def reduce(self, tokens: VisualTokens, request: Request) -> VisualTokens:
+        count_of(self.keep, int(tokens.prunable.sum()))  # refuses more than there are
         cells = cells_for(tokens.box, tokens.view, tokens.prunable, self.keep)
         chosen = middle_of_cells(tokens.box, cells)
         return tokens.keep_prunable(chosen[torch.isin(chosen, tokens.prunable.nonzero()[:, 0])])

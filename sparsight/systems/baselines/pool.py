@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sparsight.core.registry import Budget, knob, system
+from sparsight.core.registry import Budget, count_of, knob, system
 from sparsight.core.slots import Request
 from sparsight.core.tokens import VisualTokens
 from sparsight.ops.view_grids import cells_for
@@ -18,4 +18,5 @@ class Pool:
     keep: Budget = knob(0.25, "visual tokens that stay, at most", per="medium")
 
     def reduce(self, tokens: VisualTokens, request: Request) -> VisualTokens:
+        count_of(self.keep, int(tokens.prunable.sum()))  # refuses more than there are
         return tokens.merge(cells_for(tokens.box, tokens.view, tokens.prunable, self.keep))

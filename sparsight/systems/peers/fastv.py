@@ -36,6 +36,8 @@ class DropByLastToken:
         keep = ~layout.padding
         for row in range(len(hidden)):
             visual = layout.prunable[row].nonzero()[:, 0]
+            if len(visual) == 0:
+                continue  # a prompt of text alone, whatever the count
             count = count_of(self.keep, len(visual))
             keep[row, visual] = False
             keep[row, visual[top(row_scores[row, visual], count)]] = True

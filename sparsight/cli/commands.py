@@ -1,0 +1,35 @@
+"""The commands, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import sparsight
+from sparsight.cli.ask import ask
+from sparsight.cli.demo import demo
+from sparsight.cli.models import models
+from sparsight.cli.see import see
+from sparsight.cli.systems import systems
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Ask image and video language models with a fraction of their visual tokens.",
+)
+for command in (ask, see, systems, models, demo):
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Without a command: the version, or this help."""
+    if version:
+        typer.echo(sparsight.__version__)
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
