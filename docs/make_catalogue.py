@@ -14,7 +14,10 @@ from sparsight.core.slots import NEEDS, SLOTS, needs_of
 
 PAGE = Path(__file__).resolve().with_name("systems.md")
 GROUPS = {
-    "system": ("Systems", "From papers, each equal to the numbers of its official code."),
+    "system": (
+        "Systems",
+        "From papers, each tested against numbers that its official code produced.",
+    ),
     "peer": ("Peers", "Reference methods that users compare with."),
     "baseline": ("Baselines", "What every method must beat at the same budget."),
 }
@@ -56,7 +59,7 @@ def section(found: Entry) -> list[str]:
         facts.append(f"needs: {'; '.join(needs)}")
     if found.paper:
         facts.append(f"paper: {paper(found)}")
-    facts += [f"official: {line}" for line in found.official]
+    facts += [f"published: {line}" for line in found.official]
     lines += ["", *[f"- {fact}" for fact in facts]]
     if found.knobs:
         lines += ["", "| knob | default | allowed | what it is |", "|---|---|---|---|"]

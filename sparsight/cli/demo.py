@@ -22,7 +22,10 @@ from sparsight.cli.terminal import tables, working
 if TYPE_CHECKING:
     from sparsight.core.reply import Reply
 
-#: What is shown beside all tokens, if the catalogue has it.
+#: The folder of clip.mp4 and question.json: {"question": ...}.
+BUNDLE = Path(str(importlib.resources.files("sparsight").joinpath("world", "mini")))
+
+#: What is shown beside all tokens.
 SYSTEMS = ("fastervlm:keep=0.25", "uniform:keep=0.25")
 
 
@@ -31,14 +34,13 @@ def demo(
     debug: options.Debug = False,
 ) -> None:
     """Ask the embedded model about the bundled clip, with and without all tokens."""
-    folder = importlib.resources.files("sparsight").joinpath("world", "mini")
-    question = json.loads(folder.joinpath("question.json").read_text())
+    question = json.loads((BUNDLE / "question.json").read_text())
     vlm = options.load_vlm(options.plan_of("mini", None, None, None, None), None, "auto")
     with working("asking"):
         import sparsight
         from sparsight.core.plan import Plan, parse_system
 
-        clip = sparsight.load_media(Path(str(folder.joinpath("clip.mp4"))))
+        clip = sparsight.load_media(BUNDLE / "clip.mp4")
         vlm.ask(clip, question["question"], max_tokens=1)  # the first call pays for warming up
         replies = {"all tokens": vlm.ask(clip, question["question"])}
         for system in SYSTEMS:
@@ -57,7 +59,7 @@ def demo(
 def _comparison(question: dict[str, str], replies: dict[str, Reply]) -> Table:
     from sparsight.measure.costs import operations, seconds, size
 
-    table = Table(title=f"{question['question']}", title_justify="left", title_style="bold")
+    table = Table(title=question["question"], title_justify="left", title_style="bold")
     table.add_column("")
     for name in replies:
         table.add_column(name, justify="right")
@@ -77,7 +79,13 @@ def _comparison(question: dict[str, str], replies: dict[str, Reply]) -> Table:
     return table
 
 
-if __name__ == "__main__":
-    from sparsight.cli import main
+def _alone() -> typer.Typer:
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(demo)
+    return app
 
-    main(["demo", *sys.argv[1:]])
+
+if __name__ == "__main__":
+    from sparsight.cli.running import run
+
+    sys.exit(run(_alone, sys.argv[1:]))

@@ -63,10 +63,10 @@ class Answer:
             self._first()
             self._started = True
             piece = piece.lstrip()
+        if piece:
+            self._ends_line = piece.endswith("\n")  # before writing, where a Ctrl-C may fall
         sys.stdout.write(plain(piece))
         sys.stdout.flush()
-        if piece:
-            self._ends_line = piece.endswith("\n")
 
     def __enter__(self) -> Answer:
         return self

@@ -240,7 +240,7 @@ def _bias(
 ) -> Tensor | None:
     """What is added to the logits of `rows` (B, R): (B, 1 or H, R, K), or None for nothing."""
     if mask is not None and mask.ndim == 4:
-        mask = mask[..., :keys].expand(len(rows), -1, -1, -1)
+        mask = mask[..., :keys].expand(len(rows), -1, length, -1)  # one row may stand for all
         at = rows[:, None, :, None].expand(-1, mask.shape[1], -1, mask.shape[3])
         picked = mask.gather(2, at)
         if picked.dtype != torch.bool:

@@ -94,7 +94,7 @@ function draw(view) {
   const { panel, image, canvas } = view, ratio = window.devicePixelRatio || 1;
   const width = canvas.width = Math.round(canvas.clientWidth * ratio);
   const height = canvas.height = Math.round(canvas.clientHeight * ratio);
-  const pen = canvas.getContext('2d'), ink = getComputedStyle(document.body);
+  const pen = canvas.getContext('2d');
   let kept = 0;
   const tokens = panel.layers.map((_, token) => token).filter(token => alive(view, token));
   for (const token of tokens) {
@@ -109,7 +109,7 @@ function draw(view) {
   }
   pen.globalAlpha = 0.9;
   pen.lineWidth = ratio;
-  pen.strokeStyle = ink.getPropertyValue('--merged');
+  pen.strokeStyle = '#f7c968';
   for (const token of tokens) {
     if (!panel.merged[token] || (outline && !outline.checked)) continue;
     const [x, y, w, h] = area(panel.box, token, width, height);
@@ -169,6 +169,5 @@ for (const control of document.querySelectorAll('.controls input')) {
 }
 addEventListener('scroll', () => { tip.hidden = true; }, { passive: true });
 addEventListener('resize', redraw);
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
 redraw();
 """

@@ -119,7 +119,8 @@ def _legend(media: Sequence[Medium]) -> Image.Image:
     block, draw = _blank(30)
     items = [("kept", KEPT, False), ("dropped", DROPPED, False)]
     if any(medium.dropped_inside for medium in media):
-        between = tuple(round(0.5 * a + 0.5 * b) for a, b in zip(KEPT, DROPPED, strict=True))
+        red, green, blue = ((a + b) // 2 for a, b in zip(KEPT, DROPPED, strict=True))
+        between = (red, green, blue)
         items.insert(1, ("dropped inside the LLM: the later, the brighter", between, False))
     if any(medium.merged for medium in media):
         items.append(("merged of several", MERGED, True))

@@ -24,7 +24,8 @@ def load_folder(folder: Path, origin: str, limits: Limits, policy: Access, fps: 
     """The pictures in `folder` (not below) as a film of `fps` frames a second.
 
     Natural order: frame2 comes before frame10. All must have the first one's size. Raises
-    `UserError` for a folder without pictures, for a link that leads out of bounds, and above the limits.
+    `UserError` for a folder without pictures, for a link that leads out of bounds, and above
+    the limits.
     """
     try:
         files = [p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and p.is_file()]

@@ -13,8 +13,7 @@ class Limits:
 
     bytes: of the file or download. pixels: of one frame. frames: in the film. duration: of the
     film, seconds. decoded_bytes: of the frames of one request. fetch_seconds: for a whole
-    download. idle_seconds: without a byte during a download. decode_seconds: for one decoding
-    in a separate process (see `load(isolate=True)`).
+    download. idle_seconds: without a byte during a download.
     """
 
     bytes: int | None = 256_000_000
@@ -25,7 +24,6 @@ class Limits:
     decoded_bytes: int | None = 715_827_880
     fetch_seconds: float | None = 30.0
     idle_seconds: float | None = 5.0
-    decode_seconds: float | None = 120.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -38,9 +36,6 @@ class Limits:
         cap = getattr(self, name)
         if cap is not None and value > cap:
             raise UserError(
-                f"{origin}: {what} is above the limit {name}={cap:g}; "
-                f"use a smaller one or raise the limit: Limits({name}=...)"
-                if isinstance(cap, float)
-                else f"{origin}: {what} is above the limit {name}={cap:,}; "
+                f"{origin}: {what} is above the limit {name}={cap:,}; "
                 f"use a smaller one or raise the limit: Limits({name}=...)"
             )

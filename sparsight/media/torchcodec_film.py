@@ -24,8 +24,8 @@ from sparsight.core.errors import UserError
 from sparsight.media.film import Film
 from sparsight.media.index import plan
 
-# From this share of frames wanted on, torchcodec is the faster one. Below it PyAV is, which
-# leaves out the frames that no other refers to (benchmarks/results/decode.md).
+# Where fewer than this share of the frames passed are wanted, PyAV takes less CPU time: it leaves
+# out the frames that no other refers to. From there on the two are about level.
 _DENSE = 0.5
 _CONTAINERS = frozenset({"mov", "matroska"})
 

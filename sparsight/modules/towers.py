@@ -121,7 +121,7 @@ def merging(blocks: Sequence[nn.Module], merge: TowerMerge | None) -> Iterator[N
         return
     try:
         for index, block in enumerate(blocks):
-            block.forward = _merged_forward(block, index, merge)  # type: ignore[method-assign]
+            block.forward = _merged_forward(block, index, merge)
         yield
     finally:
         for block in blocks:
@@ -138,7 +138,7 @@ def _merged_forward(block: nn.Module, index: int, merge: TowerMerge) -> Callable
 
     def forward(hidden_states: Tensor, attention_mask: Tensor | None = None, **kw: Any) -> Tensor:
         keys: list[Tensor] = []
-        hook = attention.k_proj.register_forward_hook(  # type: ignore[union-attr,operator]
+        hook = attention.k_proj.register_forward_hook(
             lambda _, __, out: keys.append(_normed(attention, "k_norm", out))
         )
         bias = merge.bias

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -50,7 +51,8 @@ def _patches(family: Family, views: Views, shape: TowerShape) -> tuple[int, int]
     pixels = views.inputs.get("pixel_values")
     if pixels is None or pixels.ndim != 4:  # patches in one packed sequence
         return views.grid[0] * shape.merge, views.grid[1] * shape.merge
-    patch = family.tower(views.kind).config.patch_size
+    config: Any = family.tower(views.kind).config
+    patch = config.patch_size
     tall, wide = (patch, patch) if isinstance(patch, int) else patch
     return pixels.shape[-2] // tall, pixels.shape[-1] // wide
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
 from sparsight.core.errors import UserError
@@ -56,20 +57,30 @@ def load_family(
     config = _config(folder, model)
     cls = family_for(config)
     try:
-        loaded = AutoModelForImageTextToText.from_pretrained(
+        loaded, report = AutoModelForImageTextToText.from_pretrained(
             folder,
             config=config,
             dtype=chosen,
             use_safetensors=True,
             attn_implementation=attention,
+            output_loading_info=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"model {model!r} does not load: {first}") from error
-    return cls(loaded.to(place).eval(), tokenizer, read_settings(folder))
+        raise UserError(f"model {model!r} does not load: {first[:200]}") from error
+    if report["missing_keys"]:  # transformers would go on with random numbers in their place
+        missing = sorted(report["missing_keys"])
+        raise UserError(
+            f"model {model!r} lacks {len(missing)} of its tensors, such as {missing[0]}: "
+            "download it again"
+        )
+    settings = read_settings(folder)
+    if settings.chat_template is None and not tokenizer.chat_template:
+        raise UserError(f"model {model!r} has no chat template: take an instruction-tuned one")
+    return cls(loaded.to(place).eval(), tokenizer, settings)
 
 
 def find_model(model: str) -> Path:
@@ -129,7 +140,7 @@ def _download(model: str) -> Path:
 def _config(folder: Path, model: str) -> Any:
     try:
         return AutoConfig.from_pretrained(folder)
-    except (ValueError, OSError, KeyError):
+    except (ValueError, OSError, KeyError, TypeError, AttributeError):
         pass
     try:
         kind = json.loads((folder / "config.json").read_text()).get("model_type")
@@ -153,6 +164,8 @@ def _device(device: str | torch.device | None) -> torch.device:
         place = torch.device(device)
     except RuntimeError:
         raise UserError(f"unknown device {device!r}: use cpu, cuda, cuda:0, mps") from None
+    if place.type not in ("cpu", "cuda", "mps"):
+        raise UserError(f"device {device!r} is not supported: use cpu, cuda, cuda:0, mps")
     if place.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device {device!r} is not there: torch finds no CUDA on this machine")
     if place.type == "mps" and not torch.backends.mps.is_available():

@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from sparsight.core.tokens import FeatureMap, Views, VisualTokens
 from sparsight.llm.cache import kv_bytes
 from sparsight.llm.deepstack import deepstack
 from sparsight.llm.edits import Trace, edited
+from sparsight.llm.gaps import gaps_allowed
 from sparsight.llm.generation import Cancel, Detokenizer, StepTimes, Stream, stream
 from sparsight.llm.layout import Layout
 from sparsight.measure.flops import decode_flops, decoder_shape, prefill_flops
@@ -275,15 +276,14 @@ class VLM:
 
     def _check_text(self, conversation: Conversation) -> None:
         """A placeholder in the user's text would be taken for a picture."""
-        marks = {
-            self.family.tokenizer.convert_ids_to_tokens(self.family.placeholder(kind))
-            for kind in ("image", "video")
-        }
+        marks = self.family.marks()
         for turn in conversation.turns:
             for part in turn.parts:
                 for mark in marks:
                     if isinstance(part, str) and mark in part:
-                        raise UserError(f"the text holds {mark!r}, which stands for a medium")
+                        raise UserError(
+                            f"the text holds {mark!r}, which stands for a medium: leave it out"
+                        )
 
     def _see(
         self, requests: Sequence[Sequence[Any]], frames: str | None, stages: Stages
@@ -536,9 +536,21 @@ class VLM:
                 return tokens[: place + 1], "stop"
         return tokens, "cancelled" if cancel.cancelled else "length"
 
-    def driving(self, batch: Batch) -> _Driving:
+    @contextmanager
+    def driving(self, batch: Batch) -> Iterator[Trace | None]:
         """A context in which the decoder runs `batch` under the plan; yields its trace."""
-        return _Driving(self, batch)
+        decoder = self.family.decoder
+        inside = self._system("inside")
+        with ExitStack() as stack:
+            stack.enter_context(gaps_allowed(decoder))
+            trace = None
+            if inside is not None:
+                edits = inside.edits(self._depth)
+                trace = stack.enter_context(edited(decoder, edits, self.layout(batch)))
+            if batch.extra:
+                visual = batch.medium >= 0
+                stack.enter_context(deepstack(decoder, list(batch.extra), visual))
+            yield trace
 
     def _check_length(self, prompt: int, answer: int) -> None:
         room = getattr(self.family.decoder.config, "max_position_embeddings", None)
@@ -588,33 +600,6 @@ class VLM:
             depth=depth,
             frames=seen.frames,
         )
-
-
-class _Driving:
-    """Edits and DeepStack around one run of the decoder."""
-
-    def __init__(self, vlm: VLM, batch: Batch) -> None:
-        self.vlm, self.batch, self.stack = vlm, batch, ExitStack()
-
-    def __enter__(self) -> Trace | None:
-        decoder = self.vlm.family.decoder
-        inside = self.vlm._system("inside")
-        trace = None
-        try:
-            if inside is not None:
-                edits = inside.edits(self.vlm._depth)
-                layout = self.vlm.layout(self.batch)
-                trace = self.stack.enter_context(edited(decoder, edits, layout))
-            if self.batch.extra:
-                visual = self.batch.medium >= 0
-                self.stack.enter_context(deepstack(decoder, list(self.batch.extra), visual))
-        except BaseException:
-            self.stack.close()
-            raise
-        return trace
-
-    def __exit__(self, *exc: Any) -> None:
-        self.stack.__exit__(*exc)
 
 
 #: Settings of transformers' generation that the pipeline sets itself.

@@ -22,7 +22,8 @@ from transformers import (
 )
 
 import sparsight
-from sparsight.cli import run
+from sparsight.cli import commands
+from sparsight.cli.running import run
 from sparsight.core.clip import Clip
 from sparsight.core.plan import Plan
 from sparsight.core.reply import Flops, Reply, Timing, TokenMap, Usage
@@ -123,7 +124,7 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Runner:
     """`cli("ask", "film.mp4", "What?")` -> exit code, stdout, stderr."""
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        code = run(arguments)
+        code = run(commands, arguments)
         out, err = capsys.readouterr()
         return code, out, err
 

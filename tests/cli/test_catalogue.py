@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 import sparsight
 from sparsight.cli.commands import app
+from sparsight.core.registry import entries
 from sparsight.vlm.families import model_types
 from tests.cli.conftest import Runner
 
@@ -17,11 +18,11 @@ def test_every_system_is_listed_with_its_slot(cli: Runner):
     code, out, _ = cli("systems")
     assert code == 0
     lines = {line.split()[0]: line for line in out.splitlines()[1:]}
-    assert set(lines) == set(sparsight.systems())
+    assert set(lines) == set(entries())
     assert "reduce" in lines["uniform"]
     assert "baseline" in lines["uniform"]
     listed = json.loads(cli("systems", "--json")[1])
-    assert [item["name"] for item in listed] == list(sparsight.systems())
+    assert [item["name"] for item in listed] == list(entries())
 
 
 def test_one_system_is_explained_with_its_knobs(cli: Runner):
@@ -41,7 +42,7 @@ def test_one_system_is_explained_with_its_knobs(cli: Runner):
 
 
 def test_every_system_can_be_explained_and_printed_as_json(cli: Runner):
-    for name in sparsight.systems():
+    for name in entries():
         assert cli("systems", name)[0] == 0
         assert json.loads(cli("systems", name, "--json")[1])["name"] == name
 

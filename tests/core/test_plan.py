@@ -124,9 +124,7 @@ def test_two_systems_in_one_slot_are_refused_by_name() -> None:
     plan = Plan().using(build("fastervlm", {}))
     with pytest.raises(UserError) as caught:
         plan.using(build("pool", {}))
-    assert str(caught.value) == (
-        "pool and fastervlm both fill the slot 'reduce': use one of them"
-    )
+    assert str(caught.value) == ("pool and fastervlm both fill the slot 'reduce': use one of them")
 
 
 def test_using_leaves_the_plan_as_it_was() -> None:
@@ -141,7 +139,7 @@ def test_using_leaves_the_plan_as_it_was() -> None:
         ("fastervlm", "fastervlm", {}),
         ("fastervlm:", "fastervlm", {}),
         ("fastervlm:keep=0.5", "fastervlm", {"keep": 0.5}),
-        (" fastervlm : keep = 12 , score = received", "fastervlm", {"keep": 12, "score": "received"}),
+        (" fastervlm : keep = 12 , score = cls", "fastervlm", {"keep": 12, "score": "cls"}),
         ("pllava:shape=16,12,12,frames=4", "pllava", {"shape": (16, 12, 12), "frames": 4}),
         ("pllava:frames=4,shape=2,3,4", "pllava", {"shape": (2, 3, 4), "frames": 4}),
     ],

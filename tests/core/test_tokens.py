@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sparsight.core.tokens import VisualTokens, Views, feature_map, pack, patch_boxes
+from sparsight.core.tokens import Views, VisualTokens, feature_map, pack, patch_boxes
 from tests.systems.conftest import make_views
 
 ROWS = ("embeds", "time", "box", "view", "weight", "prunable", "index", "coords")

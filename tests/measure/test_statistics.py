@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsight.measure.statistics import median, p95, percentile, summary, wilson
 
 
+@settings(max_examples=30)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.floats(0, 100))
 def test_percentiles_are_numpys(values: list[float], share: float):
     assert percentile(values, share) == pytest.approx(np.percentile(values, share), abs=1e-6)
@@ -31,6 +32,7 @@ def test_wilson_gives_newcombes_published_intervals(
     assert wilson(successes, total) == pytest.approx(interval, abs=5e-5)
 
 
+@settings(max_examples=50)
 @given(st.integers(0, 500), st.integers(0, 500))
 def test_wilson_stays_within_a_share_and_around_it(successes: int, failures: int):
     low, high = wilson(successes, successes + failures)

@@ -229,6 +229,7 @@ def test_what_can_be_read_and_merged_is_told_from_the_blocks(
     assert can_merge(blocks)
     assert not can_observe([])
     assert not can_merge([nn.Linear(2, 2)])
-    del blocks[0]._modules["layer_norm2" if hasattr(blocks[0], "layer_norm2") else "layernorm_after"]
+    second = "layer_norm2" if hasattr(blocks[0], "layer_norm2") else "layernorm_after"
+    del blocks[0]._modules[second]
     assert can_observe(blocks)
     assert not can_merge(blocks)

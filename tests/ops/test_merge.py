@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -22,9 +24,7 @@ def by_hand(metric: torch.Tensor, r: int, protected: int) -> set[tuple[int, int]
     return {(even, odd) for _, even, odd in best[: min(r, (len(unit) - protected) // 2)]}
 
 
-SIZES = st.tuples(
-    st.integers(4, 15), st.integers(1, 9), st.integers(0, 2), st.integers(0, 10_000)
-)
+SIZES = st.tuples(st.integers(4, 15), st.integers(1, 9), st.integers(0, 2), st.integers(0, 10_000))
 
 
 @given(SIZES)
@@ -95,8 +95,8 @@ def test_a_schedule_removes_about_the_same_however_it_bends(
     schedule = merge_schedule(layers, r, inflection)
     assert len(schedule) == layers
     assert min(schedule) >= 0
-    rising = [a <= b for a, b in zip(schedule, schedule[1:], strict=False)]
-    falling = [a >= b for a, b in zip(schedule, schedule[1:], strict=False)]
+    rising = [a <= b for a, b in pairwise(schedule)]
+    falling = [a >= b for a, b in pairwise(schedule)]
     assert all(rising) if inflection > 0 else all(falling)
     if layers > 1:
         assert layers * (r - 1) <= sum(schedule) <= layers * r

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import pytest
 import torch
@@ -44,7 +45,7 @@ def test_adaptive_pooling_equals_means_over_overlapping_bins(
     x = torch.randn(*size, 2)
     got = adaptive_pool(x, shape)
     assert got.shape == (*shape, 2)
-    for place in ((t, i, j) for t in range(shape[0]) for i in range(shape[1]) for j in range(shape[2])):
+    for place in product(*map(range, shape)):
         bins = tuple(
             slice(p * n // m, math.ceil((p + 1) * n / m))
             for p, n, m in zip(place, size, shape, strict=True)

@@ -328,7 +328,7 @@ def test_maps_say_what_was_kept_and_how_long(vlm: VLM) -> None:
     whole = vlm.ask(movie(), QUESTION, max_tokens=1).maps[0]
     assert item.origin == "film 1"
     assert (item.depth, item.frames, item.role) == (5, (0, 1, 2, 3), ("frame",) * 4)
-    assert torch.equal(item.box, whole.box)
+    assert item.box.allclose(whole.box, atol=1e-6)
     assert len(item.kept) == len(item.kept_box) == len(item.weight) == len(item.layers)
     assert torch.equal(item.kept_box, item.box[item.kept])
     assert torch.equal(item.kept_view, item.view[item.kept])
@@ -430,14 +430,14 @@ def test_dropping_inside_the_llm_leaves_positions_alone(vlm: VLM) -> None:
 def test_a_seed_gives_the_same_tokens_and_another_gives_others(vlm: VLM) -> None:
     def answer(seed: int, **more: Any) -> tuple[int, ...]:
         seeded = vlm.planned(Plan(seed=seed))
-        return seeded.ask(WIDE, QUESTION, max_tokens=8, temperature=2.0, **more).tokens
+        return seeded.ask(WIDE, QUESTION, max_tokens=5, temperature=2.0, **more).tokens
 
     torch.manual_seed(5)
     first = answer(1)
     torch.manual_seed(6)
     assert answer(1) == first
     assert len({answer(seed) for seed in range(4)}) > 1
-    assert answer(1, top_k=1) == vlm.ask(WIDE, QUESTION, max_tokens=8).tokens
+    assert answer(1, top_k=1) == vlm.ask(WIDE, QUESTION, max_tokens=5).tokens
 
 
 def test_a_temperature_of_nothing_is_greedy(vlm: VLM) -> None:
@@ -448,9 +448,15 @@ def test_a_temperature_of_nothing_is_greedy(vlm: VLM) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperatur": 1.0}, "unknown generation setting 'temperatur'; did you mean 'temperature'"),
+        (
+            {"temperatur": 1.0},
+            "unknown generation setting 'temperatur'; did you mean 'temperature'",
+        ),
         ({"max_new_tokens": 3}, "max_new_tokens is called max_tokens here"),
-        ({"return_dict_in_generate": False}, "unknown generation setting 'return_dict_in_generate'"),
+        (
+            {"return_dict_in_generate": False},
+            "unknown generation setting 'return_dict_in_generate'",
+        ),
         ({"use_cache": False}, "unknown generation setting 'use_cache'"),
         ({"max_tokens": 0}, "max_tokens must be 1 or more, not 0"),
         ({"temperature": -1}, "temperature must be a number of 0 or more, not -1"),
@@ -540,17 +546,13 @@ def test_media_that_the_template_leaves_out_are_an_error(
     vlm: VLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = "{% for message in messages %}{{ message['role'] }}{% endfor %}"
-    settings = type(vlm.family.settings)(
-        **{**vars(vlm.family.settings), "chat_template": plain}
-    )
+    settings = type(vlm.family.settings)(**{**vars(vlm.family.settings), "chat_template": plain})
     monkeypatch.setattr(vlm.family, "settings", settings)
     with pytest.raises(UserError, match="0 times for 1 media"):
         vlm.ask(WIDE, QUESTION)
 
 
-def test_a_family_refuses_what_it_does_not_take(
-    vlm: VLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_family_refuses_what_it_does_not_take(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(vlm.family), "supports", frozenset({"picture"}))
     for media, words in (
         ([movie()], "films"),
@@ -582,9 +584,7 @@ def test_what_the_cache_of_a_shorter_prompt_frees_can_be_used(vlm: VLM) -> None:
     assert fast.ask(WIDE, QUESTION + words, max_tokens=20).usage.answer >= 1
 
 
-def test_a_reducer_that_leaves_nothing_is_named(
-    vlm: VLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reducer_that_leaves_nothing_is_named(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
     fast = vlm.using("uniform", keep=1)
     system = fast.plan.systems[0]
     nothing = torch.tensor([], dtype=torch.long)
@@ -624,12 +624,16 @@ def test_hooks_are_gone_after_an_exception(vlm: VLM, place: str, way: str) -> No
     part = fast.family.blocks("image")[1] if place == "tower" else fast.family.decoder.layers[3]  # type: ignore[index]
     inside = part.self_attn if place == "tower" else part.mlp
     hook = inside.register_forward_pre_hook(failing)  # type: ignore[union-attr]
+
+    def run() -> None:
+        if way == "ask":
+            fast.ask(WIDE, QUESTION, max_tokens=3)
+        else:
+            list(fast.generate([user(WIDE, QUESTION)], max_tokens=3))
+
     try:
         with pytest.raises(RuntimeError, match="on purpose"):
-            if way == "ask":
-                fast.ask(WIDE, QUESTION, max_tokens=3)
-            else:
-                list(fast.generate([user(WIDE, QUESTION)], max_tokens=3))
+            run()
     finally:
         hook.remove()
     assert hung_on(vlm) == []

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparsight.core.errors import UserError
-from sparsight.core.tokens import VisualTokens, Views
+from sparsight.core.tokens import Views, VisualTokens
 from sparsight.vlm.families.base import Family, VisualRun
 from sparsight.vlm.prompt import Medium, pad, splice
 
@@ -54,7 +54,7 @@ def tokens(count: int, kind: str = "image", seed: int = 1, extra: int = 0) -> Vi
         prunable=torch.ones(count, dtype=torch.bool),
         index=index,
         coords=torch.stack([index * 0, index // side, index % side], 1),
-        views=Views(kind, {}, torch.zeros(1, 4), torch.zeros(1), ("picture",), (side, side), (9, 9)),  # type: ignore[arg-type]
+        views=Views(kind, {}, torch.zeros(1, 4), torch.zeros(1), ("picture",), (3, 3), (9, 9)),
         total=count,
         extra=tuple(torch.randn(count, 4, generator=random) for _ in range(extra)),
     )
@@ -125,9 +125,7 @@ def test_media_back_to_back_share_a_run() -> None:
 def test_a_medium_may_be_cut_by_text() -> None:
     """As films whose frames stand behind their times."""
     full = tokens(4, "video")
-    prompt = spliced(
-        [1, VIDEO, VIDEO, 2, VIDEO, VIDEO, 3], [medium(full, keep=[1, 2])]
-    )
+    prompt = spliced([1, VIDEO, VIDEO, 2, VIDEO, VIDEO, 3], [medium(full, keep=[1, 2])])
     assert prompt.ids.tolist() == [1, VIDEO, 2, VIDEO, 3]
     assert prompt.embeds[[1, 3]].equal(full.embeds[[1, 2]])
     assert prompt.index.tolist() == prompt.positions[0].tolist() == [0, 2, 3, 4, 6]

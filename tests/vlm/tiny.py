@@ -5,28 +5,26 @@ from __future__ import annotations
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 # The families' tests import each other by bare names; so does whoever borrows from them.
 FAMILIES = Path(__file__).resolve().parent / "families"
 if str(FAMILIES) not in sys.path:
     sys.path.insert(0, str(FAMILIES))
 
-import torch
-from harness import Recipe, checkpoint, film, picture
-from templates import chatml
-from test_llava_onevision import PATCH, PINPOINTS, SIDE, OnevisionRecipe
-from torch import Tensor
-from transformers import (
+from harness import Recipe, checkpoint, film, picture  # noqa: E402
+from templates import chatml  # noqa: E402
+from test_llava_onevision import PATCH, PINPOINTS, SIDE, OnevisionRecipe  # noqa: E402
+from transformers import (  # noqa: E402
     CLIPVisionConfig,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
     Qwen2Config,
 )
 
-from sparsight.core.clip import Clip
+from sparsight.core.clip import Clip  # noqa: E402
 
-__all__ = ["PATCH", "SIDE", "ClipOnevision", "Recipe", "checkpoint", "chatml", "film", "picture"]
+__all__ = ["PATCH", "SIDE", "ClipOnevision", "Recipe", "chatml", "checkpoint", "film", "picture"]
 
 WIDE, TALL = picture(40, 90, 1), picture(70, 31, 2)
 QUESTION = "what is in it ?"
@@ -58,7 +56,7 @@ def assistant(text: str) -> dict[str, Any]:
 class ClipOnevision(OnevisionRecipe):
     """CLIP tower with CLS, five layers of LLM: every slot of every system has its place."""
 
-    processor_settings = {
+    processor_settings: ClassVar[dict[str, Any]] = {
         **OnevisionRecipe.processor_settings,
         "vision_feature_select_strategy": "default",
     }
@@ -90,12 +88,3 @@ class ClipOnevision(OnevisionRecipe):
             vision_feature_select_strategy="default",
         )
         return LlavaOnevisionForConditionalGeneration(config)
-
-
-def rows(reply: Any) -> list[int]:
-    """The tokens of an answer."""
-    return list(reply.tokens)
-
-
-def same(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and torch.equal(a, b)

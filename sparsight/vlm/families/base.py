@@ -103,6 +103,13 @@ class Family:
         name = "image_token_id" if kind == "image" else "video_token_id"
         return int(getattr(config, name, None) or config.image_token_id)
 
+    def marks(self) -> frozenset[str]:
+        """What stands for a medium in a prompt, and so may not stand in the user's text."""
+        ids = [self.placeholder(kind) for kind in ("image", "video")]
+        named = ("image_token", "video_token", "context_image_token")
+        found = [getattr(self.tokenizer, name, None) for name in named]
+        return frozenset([*self.tokenizer.convert_ids_to_tokens(ids), *filter(None, found)])
+
     def supplies(self) -> frozenset[str]:
         """The needs this family can meet."""
         found = {"film"} if FILM in self.supports else set()
@@ -303,7 +310,7 @@ def write_out(text: str, media: Sequence[tuple[str, str]]) -> str:
         if text.count(mark) != len(queue):
             raise UserError(
                 f"the prompt holds {mark!r} {text.count(mark)} times for {len(queue)} media: "
-                "leave it out of the text"
+                "leave it out of the text, and use a chat template that names each medium once"
             )
     marks = "|".join(re.escape(mark) for mark in waiting)
     return re.sub(marks, lambda match: waiting[match[0]].popleft(), text) if marks else text

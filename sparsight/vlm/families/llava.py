@@ -6,8 +6,6 @@ but this is how training-free video methods use it.
 
 from __future__ import annotations
 
-import re
-from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -15,10 +13,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from sparsight.core.errors import UserError
 from sparsight.core.tokens import FeatureMap, Views, feature_map
 from sparsight.vlm.families import pixels
-from sparsight.vlm.families.base import Family
+from sparsight.vlm.families.base import Family, write_out
 
 #: What the Hugging Face processors fall back to where a checkpoint's file leaves something out.
 CLIP_PICTURE = {
@@ -134,21 +131,9 @@ class Llava(Family):
         return self.count(features.views)
 
     def expand(self, text: str, views: Sequence[Views]) -> str:
-        waiting: dict[str, deque[Views]] = {self.mark(item.kind): deque() for item in views}
-        for item in views:
-            waiting[self.mark(item.kind)].append(item)
-        for mark, items in waiting.items():
-            if text.count(mark) != len(items):
-                raise UserError(
-                    f"the prompt holds {mark!r} {text.count(mark)} times for {len(items)} media: "
-                    "leave it out of the text"
-                )
-
-        def written(match: re.Match[str]) -> str:
-            return match[0] * self.count(waiting[match[0]].popleft())
-
-        marks = "|".join(re.escape(mark) for mark in waiting)
-        return re.sub(marks, written, text) if marks else text
+        marks = [self.mark(item.kind) for item in views]
+        counts = [self.count(item) for item in views]
+        return write_out(text, [(m, m * n) for m, n in zip(marks, counts, strict=True)])
 
 
 def _films_as_pictures(message: Mapping[str, Any]) -> dict[str, Any]:

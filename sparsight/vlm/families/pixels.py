@@ -176,9 +176,7 @@ def smart_film_size(
     return tall, wide
 
 
-def settings_of(
-    given: Mapping[str, Any], defaults: Mapping[str, Any]
-) -> dict[str, Any]:
+def settings_of(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """A processor's settings over its class's defaults, with sizes as dictionaries.
 
     Old files write `size: 336` for the shortest edge and `crop_size: 336` for a square.

@@ -51,6 +51,9 @@ class SmolVLM(Family):
     def producer(self, kind: str) -> int:
         return len(self.blocks(kind)) - 1
 
+    def marks(self) -> frozenset[str]:
+        return super().marks() | {self._mark("image_token"), self._mark("video_token")}
+
     # ---- from pixels to views ----------------------------------------------------------------
 
     def picture_views(self, picture: Tensor, alone: bool) -> Views:

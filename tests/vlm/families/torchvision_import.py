@@ -1,4 +1,7 @@
-"""torchvision, also where its compiled part does not fit this torch. Import it before transformers.
+"""torchvision, also where its compiled part does not fit this torch.
+
+It must be imported before transformers, which conftest files above this folder may do: where the
+compiled part does not fit, run pytest with this folder on PYTHONPATH and `-p torchvision_import`.
 
 torchvision's Python files register fake kernels for compiled operators, which must exist before.
 Resizing and normalising need none of the compiled ones, so names without a kernel are enough.
