@@ -89,7 +89,7 @@ def write_picture(path: Path, drawn: list[Drawing], title: str) -> None:
     from sparsight.measure.pictures import picture_of_tokens
 
     content = io.BytesIO()
-    picture_of_tokens(drawn, title).save(content, "PNG", optimize=True)
+    picture_of_tokens(drawn, title).save(content, "PNG")
     write_whole(path, content.getvalue())
 
 

@@ -6,10 +6,9 @@ The words place, index and run are explained in `index`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal
 
 import av
 import numpy as np
@@ -24,14 +23,12 @@ from PIL import Image
 from torch import Tensor
 
 from sparsight.core.clip import Audio, Clip, FrameSource
-from sparsight.core.errors import UserError, unknown
+from sparsight.core.errors import UserError
 from sparsight.media.audio import read_audio
 from sparsight.media.container import MediaFile
 from sparsight.media.index import Index, Run, plan, read_index
 from sparsight.media.limits import Limits
 from sparsight.media.picture import on_white
-
-Backend = Literal["auto", "pyav", "torchcodec"]
 
 # Codecs in real use; FFmpeg knows hundreds more that few have ever fuzzed.
 CODECS = frozenset(
@@ -48,14 +45,18 @@ _SKIPPABLE = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
 _REWIND = frozenset({"mov", "matroska", "avi"})
 
 
-def load_film(file: MediaFile, limits: Limits, backend: Backend, stream: int | None) -> Clip:
+def load_film(
+    file: MediaFile,
+    limits: Limits,
+    stream: int | None,
+    decoder: Callable[[Film, VideoFrame], FrameSource],
+) -> Clip:
     """Index a film; decodes one frame, the first, to learn its size and rotation.
 
-    `stream` chooses a video stream by its number in the file, None the best one. Raises
-    `UserError` for a broken film, one without video or frames, and above the limits.
+    `stream` chooses a video stream by its number in the file, None the best one; `decoder` gives
+    what decodes the film, from itself and its first frame. Raises `UserError` for a broken film,
+    one without video or frames, and above the limits.
     """
-    if backend not in ("auto", "pyav", "torchcodec"):
-        raise unknown("backend", backend, ("auto", "pyav", "torchcodec"))
     container = file.open()
     try:
         video = choose_stream(container, stream, file.origin)
@@ -80,26 +81,7 @@ def load_film(file: MediaFile, limits: Limits, backend: Backend, stream: int | N
         timestamps=torch.from_numpy(index.seconds),
         duration=index.duration,
         key_frames=tuple(np.flatnonzero(np.isin(index.place, index.keys)).tolist()),
-        source=_with_backend(film, frame, backend),
-    )
-
-
-def _with_backend(film: Film, first: VideoFrame, backend: Backend) -> FrameSource:
-    if backend == "pyav":
-        return film
-    from sparsight.media.torchcodec_film import TorchcodecFilm, decoders, same_frames
-
-    if decoders() is None:
-        if backend == "auto":
-            return film
-        raise UserError("torchcodec does not import here; install it with FFmpeg, or use pyav")
-    if same_frames(film, first):
-        return TorchcodecFilm(film, always=backend == "torchcodec")
-    if backend == "auto":
-        return film
-    raise UserError(
-        f"{film.file.origin}: torchcodec does not decode this kind of film exactly; "
-        "use the backend pyav or auto"
+        source=decoder(film, frame),
     )
 
 

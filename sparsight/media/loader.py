@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -18,8 +19,9 @@ from sparsight.core.clip import Clip
 from sparsight.core.errors import UserError
 from sparsight.media.access import Access, check_path
 from sparsight.media.arrays import load_array, load_image, load_images, load_tensor
+from sparsight.media.backends import Backend, check_backend, decoded_by
 from sparsight.media.container import MediaFile, demuxer_of
-from sparsight.media.film import Backend, load_film
+from sparsight.media.film import load_film
 from sparsight.media.folder import load_folder
 from sparsight.media.limits import Limits
 from sparsight.media.picture import is_animated, load_picture
@@ -71,6 +73,7 @@ def load(
     """
     if not 0 < fps < float("inf"):
         raise UserError(f"fps must be above 0, not {fps}")
+    check_backend(backend)
     options = _Options(limits, policy, backend, stream, fps)
     match source:
         case Clip():
@@ -145,7 +148,8 @@ def _from_bytes(data: bytes, origin: str, options: _Options) -> Clip:
 
 def _film(source: Path | bytes, demuxer: str, origin: str, options: _Options) -> Clip:
     file = MediaFile(source, demuxer, origin)
-    return load_film(file, options.limits, options.backend, options.stream)
+    decoder = partial(decoded_by, options.backend)
+    return load_film(file, options.limits, options.stream, decoder)
 
 
 def _demuxer(head: bytes, origin: str) -> str | None:

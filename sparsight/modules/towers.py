@@ -138,7 +138,7 @@ def _merged_forward(block: nn.Module, index: int, merge: TowerMerge) -> Callable
 
     def forward(hidden_states: Tensor, attention_mask: Tensor | None = None, **kw: Any) -> Tensor:
         keys: list[Tensor] = []
-        hook = attention.k_proj.register_forward_hook(
+        hook = attention.k_proj.register_forward_hook(  # type: ignore[union-attr]
             lambda _, __, out: keys.append(_normed(attention, "k_norm", out))
         )
         bias = merge.bias

@@ -101,12 +101,13 @@ def test_the_catalogue_finds_it(example: Path) -> None:
     )
 
 
-def test_every_block_is_python_that_runs(example: Path) -> None:
-    model = find_model("mini")
-    for block in BLOCKS:
+def test_the_pages_other_blocks_run(example: Path) -> None:
+    others = [block for block in BLOCKS if block not in FILES.values()]
+    assert len(others) == 2
+    for block in others:
         code = compile(block, "add-a-system.md", "exec")
-        if 'load("mini")' not in block or any(model.glob("*.safetensors")):
-            exec(code, {"__name__": "page"})
+        if "load(" not in block or any(find_model("mini").glob("*.safetensors")):
+            exec(code, {})
 
 
 def test_the_pages_slots_are_the_slots_there_are() -> None:

@@ -532,7 +532,7 @@ def test_an_empty_question_is_refused(vlm: VLM, question: str) -> None:
 
 @pytest.mark.parametrize("mark", ["<image>", "<video>"])
 def test_a_placeholder_in_the_text_is_refused(vlm: VLM, mark: str) -> None:
-    message = f"the text holds {mark!r}, which stands for a medium"
+    message = f"the text holds {mark!r}, which stands for a medium: leave it out"
     assert refused_before_work(vlm, lambda: vlm.ask(WIDE, f"what is {mark} ?")) == message
     turns = [user(WIDE, QUESTION), assistant(f"a {mark} cat"), user("where ?")]
     assert refused_before_work(vlm, lambda: vlm.chat(turns)) == message

@@ -228,7 +228,9 @@ class Family:
 
     def tower_features(self, kind: str, pixels: Tensor) -> Tensor:
         """Pixels (V, 3, S, S) -> the selected features (V, N, C), CLS removed."""
-        out = self.tower(kind)(pixels.to(self.model.dtype), output_hidden_states=True)
+        # Recent transformers keep the named layers alone; older ones take any value for "all".
+        layer = self.config.vision_feature_layer
+        out = self.tower(kind)(pixels.to(self.model.dtype), output_hidden_states=layer or True)
         features = self.selected(out.hidden_states)
         return features[:, 1:] if self.has_cls(kind) else features
 
