@@ -1,12 +1,13 @@
 """The pipeline: media and a question in, an answer and what it cost out.
 
-One request passes these rooms in order: `_open` (media), `_look` (frames, views), `_encode`
-(tower), `_tokens` (connector, reduction), `splice` (prompt), `_answer` (decoder).
+One request passes these rooms in order: `_see` (media, frames, views), `_tokens` (tower, connector,
+reduction), `_splice` (prompt), `_answer` (decoder).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -220,7 +221,7 @@ class VLM:
         if max_tokens < 1:
             raise UserError(f"max_tokens must be 1 or more, not {max_tokens}")
         options = dict(generation)
-        known = {name for name in GenerationConfig().to_dict() if name[0] != "_"} - _OURS
+        known = _generation_settings()
         for name, value in options.items():
             if name in ("max_new_tokens", "max_length"):
                 raise UserError(f"{name} is called max_tokens here")
@@ -419,12 +420,12 @@ class VLM:
     def _medium(self, features: FeatureMap, request: Request) -> Medium:
         """Pack one medium and reduce it."""
         connector = self._system("connect")
-        slots = self.family.slots(features)
         if connector is None:
             full = self.family.pack(features)
-            assert len(full) == slots, f"{len(full)} packed tokens for {slots} placeholders"
+            slots = len(full)  # `splice` holds it against the placeholders
         else:
             full = connector.connect(features)
+            slots = self.family.slots(features)
         reducer = self._system("reduce")
         kept = full if reducer is None else reducer.reduce(full, request)
         if len(kept) == 0:
@@ -611,6 +612,12 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "top_k": ("a whole number of 0 or more", lambda value: value >= 0 and value == int(value)),
     "repetition_penalty": ("a number above 0", lambda value: 0 < value < math.inf),
 }
+
+
+@functools.cache
+def _generation_settings() -> frozenset[str]:
+    """The names of transformers' generation settings that a request may give."""
+    return frozenset(name for name in GenerationConfig().to_dict() if name[0] != "_") - _OURS
 
 
 def _check_range(name: str, value: Any) -> None:

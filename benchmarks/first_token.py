@@ -1,0 +1,227 @@
+"""Time to the first token at a share of the visual tokens, stage by stage, against the formula.
+
+    python benchmarks/first_token.py
+    python benchmarks/first_token.py --device cuda --shape 7b
+
+The model has random weights (see `random_onevision.py`): its cost is that of a trained one of the
+same shape. Every round asks at every setting once, so that a busy machine disturbs all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from random_onevision import SHAPES, film, random_onevision
+
+from sparsight.core.reply import Reply
+from sparsight.measure.flops import DecoderShape, decoder_shape, prefill_flops
+from sparsight.measure.machine import machine
+from sparsight.measure.statistics import median
+from sparsight.vlm.pipeline import VLM
+
+QUESTION = "What happens in the film, and in which order?"
+GOAL = 0.85  # of the speed-up that the formula promises
+Setting = tuple[str, float, int]  # system ("" for none), share kept, frames
+
+
+def main() -> None:
+    options = arguments()
+    if options.clock == "cpu":
+        time.perf_counter = time.process_time  # before anything reads a clock
+    torch.set_num_threads(options.threads)
+    shape = SHAPES[options.shape]
+    vlm = random_onevision(shape, getattr(torch, options.dtype), options.device)
+    films = {count: film(count, shape.side) for count in options.frames}
+    settings = [
+        (system, keep, count)
+        for count in options.frames
+        for system, keep in [("", 1.0), *[(s, k) for s in options.systems for k in options.keep]]
+    ]
+    runs: dict[Setting, list[dict[str, float]]] = {setting: [] for setting in settings}
+    rows: list[dict[str, Any]] = []
+    for count in options.frames:  # memory, kernels and caches are warm afterwards
+        ask(vlm, ("", 1.0, count), films)
+    for done in range(1, options.repeats + 1):
+        replies = {}
+        for setting in settings:
+            reply = replies[setting] = ask(vlm, setting, films)
+            runs[setting].append({**reply.timing.stages, "first token": reply.timing.first_token})
+        rows = table(vlm, runs, replies)
+        report(options, rows, done)
+        print(f"round {done} of {options.repeats}", flush=True)
+    print(markdown(options, rows))
+
+
+def ask(vlm: VLM, setting: Setting, films: dict[int, Any]) -> Reply:
+    system, keep, count = setting
+    chosen = vlm.using(system, keep=keep) if system else vlm
+    return chosen.ask(films[count], QUESTION, frames=f"uniform:{count}", max_tokens=1)
+
+
+def table(
+    vlm: VLM, runs: dict[Setting, list[dict[str, float]]], replies: dict[Setting, Reply]
+) -> list[dict[str, Any]]:
+    """Medians over the rounds, and what the formula promises over the plain model.
+
+    The prefill's promise is its operations at keep 1.0 over those at this setting. The first
+    token's promise is what follows from it when all other stages take as long as before.
+    """
+    shape = decoder_shape(vlm.family.decoder.config)
+    rows = []
+    for setting, times in runs.items():
+        system, keep, count = setting
+        seconds = {name: median([run[name] for run in times]) for name in times[0]}
+        plain = runs["", 1.0, count]
+        first, prefill = (
+            median([run[name] for run in plain]) for name in ("first token", "prefill")
+        )
+        whole = layers(shape, replies["", 1.0, count])
+        operations = prefill_flops(shape, layers(shape, replies[setting]), causal=True)
+        promise = prefill_flops(shape, whole, causal=True) / operations
+        first_promise = first / (first - prefill + prefill / promise)
+        rows.append(
+            {
+                "frames": count,
+                "system": system or "none",
+                "keep": keep,
+                "visual_seen": replies[setting].usage.visual_seen,
+                "visual_mean": replies[setting].usage.visual_mean,
+                "seconds": seconds,
+                "prefill_flops": operations,
+                "tower_flops": replies[setting].flops.tower,
+                "prefill": compared(prefill / seconds["prefill"], promise),
+                "first_token": compared(first / seconds["first token"], first_promise),
+                "runs": times,
+            }
+        )
+    return rows
+
+
+def layers(shape: DecoderShape, reply: Reply) -> list[int]:
+    """Tokens that each layer of the language model read."""
+    text = reply.usage.prompt - reply.usage.visual_kept
+    lived = torch.cat([item.layers for item in reply.maps])
+    return [text + int((lived > layer).sum()) for layer in range(shape.layers)]
+
+
+def compared(measured: float, promised: float) -> dict[str, float]:
+    return {"speedup": measured, "promised": promised, "reached": measured / promised}
+
+
+def report(options: argparse.Namespace, rows: list[dict[str, Any]], rounds: int) -> None:
+    """Write the JSON, the table and the picture."""
+    found = {
+        "machine": machine(),
+        "settings": {**vars(options), "out": None, "repeats": rounds},
+        "shape": vars(SHAPES[options.shape]),
+        "rows": rows,
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
+    options.out.with_suffix(".md").write_text(markdown(options, rows))
+    draw(options, rows)
+
+
+def markdown(options: argparse.Namespace, rows: list[dict[str, Any]]) -> str:
+    where = machine()
+    gpu = "".join(f", {item['name']}" for item in where["gpus"])
+    clock = "processor time" if options.clock == "cpu" else "wall time"
+    lines = [
+        "# Time to the first token",
+        "",
+        f"Shape `{options.shape}`, {options.dtype}, {options.device}; {where['cpu']}{gpu}, "
+        f"{where['threads']} thread(s), torch {where['versions']['torch']}, transformers "
+        f"{where['versions']['transformers']}. Median seconds of {clock} over "
+        f"{len(rows[0]['runs'])} interleaved rounds.",
+        "",
+        "| frames | system | keep | visual tokens (mean over layers) | encode | connect+reduce "
+        "| prefill | first token | prefill speed-up (promised, reached) "
+        "| first-token speed-up (promised, reached) |",
+        "|" + "---|" * 10,
+    ]
+    for row in rows:
+        cells = [
+            row["frames"],
+            row["system"],
+            row["keep"],
+            round(row["visual_mean"]),
+            *[f"{row['seconds'][name]:.3f}" for name in ("encode", "connect+reduce", "prefill")],
+            f"{row['seconds']['first token']:.3f}",
+            *[words(row[name]) for name in ("prefill", "first_token")],
+        ]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def words(found: dict[str, float]) -> str:
+    return f"{found['speedup']:.2f}x ({found['promised']:.2f}x, {found['reached']:.0%})"
+
+
+def draw(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+    """The stages at the most frames, and all speed-ups of the prefill against the promise."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    most = [row for row in rows if row["frames"] == max(options.frames)]
+    figure, (bars, points) = pyplot.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
+    names = [f"{row['system']}\n{row['keep']:g}" for row in most]
+    base = [0.0] * len(most)
+    for stage in ("decode", "preprocess", "encode", "connect+reduce", "prefill"):
+        values = [row["seconds"][stage] for row in most]
+        bars.bar(names, values, bottom=base, label=stage)
+        base = [low + value for low, value in zip(base, values, strict=True)]
+    bars.set_ylabel("seconds")
+    bars.set_title(f"To the first token, {max(options.frames)} frames: system, share kept")
+    bars.legend(frameon=False)
+    high = max(max(row["prefill"]["promised"], row["prefill"]["speedup"]) for row in rows)
+    points.plot([1, high], [1, high], color="0.5", linewidth=1, label="as promised")
+    points.plot([1, high], [GOAL, GOAL * high], "--", color="0.5", linewidth=1, label="85 % of it")
+    for system in options.systems:
+        for count, marker in zip(options.frames, "os^Dv", strict=False):
+            here = [r for r in rows if r["system"] == system and r["frames"] == count]
+            points.plot(
+                [row["prefill"]["promised"] for row in here],
+                [row["prefill"]["speedup"] for row in here],
+                marker,
+                label=f"{system}, {count} frames",
+            )
+    points.set(xscale="log", yscale="log", xlabel="promised by the formula", ylabel="measured")
+    points.set_title("Speed-up of the prefill")
+    points.legend(frameon=False, fontsize=8)
+    figure.savefig(options.out.with_suffix(".png"), dpi=110)
+    pyplot.close(figure)
+
+
+def arguments() -> argparse.Namespace:
+    here = Path(__file__).resolve().parent
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shape", choices=SHAPES, default="small")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16")
+    parser.add_argument("--frames", type=int, nargs="+", default=[8, 16, 32])
+    parser.add_argument("--keep", type=float, nargs="+", default=[0.5, 0.25, 0.1])
+    parser.add_argument("--systems", nargs="+", default=["uniform", "fastv"])
+    parser.add_argument("--repeats", type=int, default=10, help="rounds")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: processor time, which other programs do not lengthen; with --threads 1",
+    )
+    parser.add_argument("--out", type=Path, default=here / "results" / "first_token")
+    options = parser.parse_args()
+    if options.clock == "cpu" and (options.device != "cpu" or options.threads != 1):
+        parser.error("--clock cpu needs --device cpu --threads 1")
+    return options
+
+
+if __name__ == "__main__":
+    main()
