@@ -135,7 +135,8 @@ class Family:
 
     def batch_inputs(self, views: Sequence[Views]) -> Mapping[str, Tensor]:
         """The tower's arguments for several media of one kind, as one call takes them."""
-        return {"pixels": torch.cat([item.inputs["pixel_values"] for item in views])}
+        values = [item.inputs["pixel_values"] for item in views]
+        return {"pixels": values[0] if len(values) == 1 else torch.cat(values)}
 
     def square_pixels(self, views: Views) -> Tensor:
         """A film's preprocessed frames (T, 3, S, S); for families that supply "square_views"."""
