@@ -1,7 +1,7 @@
 """Examine the embedded model on held-out scenes, with plain transformers and nothing of Sparsight.
 
     python recipes/evaluate_mini.py                      # writes scores.json beside the weights
-    python recipes/evaluate_mini.py --questions 100 --out /tmp/scores.json
+    python recipes/evaluate_mini.py --questions 100
 
 Every score stands beside a run of the same questions without any visual token ("text_only") and
 beside the best constant answer ("constant").

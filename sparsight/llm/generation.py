@@ -224,3 +224,23 @@ class _Feed(BaseStreamer):
 
     def end(self) -> None:
         pass
+
+
+class Speaker(BaseStreamer):
+    """Says the text of the first row as it comes."""
+
+    def __init__(self, tokenizer: Any, on_text: Callable[[str], None]) -> None:
+        self.words, self.on_text, self.prompt = Detokenizer(tokenizer), on_text, True
+
+    def put(self, value: Tensor) -> None:
+        if self.prompt:  # transformers hands over the prompt first
+            self.prompt = False
+        else:
+            self._say(self.words.push(value.flatten()[:1].tolist()))
+
+    def end(self) -> None:
+        self._say(self.words.flush())
+
+    def _say(self, text: str) -> None:
+        if text:
+            self.on_text(text)

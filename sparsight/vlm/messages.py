@@ -68,6 +68,15 @@ def read_messages(messages: Sequence[Mapping[str, Any]]) -> Conversation:
     return conversation
 
 
+def question_messages(media: Any, question: str) -> list[dict[str, Any]]:
+    """One user message: the media, then the question."""
+    sources = media if isinstance(media, list) else [media]
+    if not sources:
+        raise UserError("no media were given: name at least one picture or film")
+    parts: list[dict[str, Any]] = [{"type": "image", "image": source} for source in sources]
+    return [{"role": "user", "content": [*parts, {"type": "text", "text": question}]}]
+
+
 def _part(item: Any, place: int, media: list[Any]) -> str | int:
     kind = item.get("type") if isinstance(item, Mapping) else None
     if kind == "text":

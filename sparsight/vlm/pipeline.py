@@ -7,60 +7,40 @@ reduction), `_splice` (prompt), `_answer` (decoder).
 from __future__ import annotations
 
 import dataclasses
-import functools
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, StoppingCriteriaList
+from transformers import StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from sparsight.core.clip import Clip
-from sparsight.core.errors import UserError, unknown
+from sparsight.core.errors import UserError
 from sparsight.core.plan import Plan
 from sparsight.core.prompt import Prompt
 from sparsight.core.registry import build
-from sparsight.core.reply import Flops, Reply, Timing, TokenMap, Usage
+from sparsight.core.reply import Reply, Timing
 from sparsight.core.slots import Need, Request, needs_of, slots_of
 from sparsight.core.tokens import FeatureMap, Views, VisualTokens
 from sparsight.llm.cache import kv_bytes
 from sparsight.llm.deepstack import deepstack
 from sparsight.llm.edits import Trace, edited
 from sparsight.llm.gaps import gaps_allowed
-from sparsight.llm.generation import Cancel, Detokenizer, StepTimes, Stream, stream
+from sparsight.llm.generation import Cancel, Speaker, StepTimes, Stream, stream
 from sparsight.llm.layout import Layout
-from sparsight.measure.flops import decode_flops, decoder_shape, prefill_flops
+from sparsight.measure.flops import decoder_shape
 from sparsight.measure.stages import Stages, synchronize
 from sparsight.media import Access, Limits, load
 from sparsight.media.sampling import parse_selection
 from sparsight.vlm.cost import vision_flops
 from sparsight.vlm.families.base import FILM, MIXED, PICTURE, PICTURES, Family
-from sparsight.vlm.messages import Conversation, read_messages
+from sparsight.vlm.messages import Conversation, question_messages, read_messages
+from sparsight.vlm.options import generation_options
 from sparsight.vlm.prompt import Batch, Medium, pad, splice
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One medium on its way: the clip, the frames chosen, its views."""
-
-    clip: Clip
-    frames: tuple[int, ...]
-    views: Views
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A request up to the prompt, with the media in the order of the prompt."""
-
-    prompt: Prompt
-    media: tuple[Medium, ...]
-    seen: tuple[Seen, ...]
-    tower_flops: float
+from sparsight.vlm.report import Prepared, Seen, flops, token_map, usage, visual_per_layer
 
 
 class VLM:
@@ -182,11 +162,11 @@ class VLM:
         Each reply's timing and key-value bytes are those of the whole batch.
         """
         stages, started = Stages(self.family.model.device), time.perf_counter()
-        options = self._options(max_tokens, generation)
+        options = generation_options(max_tokens, generation)
         cancel = cancel or Cancel()
         with torch.inference_mode():
             prepared = self.prepare(conversations, frames=frames, stages=stages)
-            streamer = None if on_text is None else _Speaker(self.family.tokenizer, on_text)
+            streamer = None if on_text is None else Speaker(self.family.tokenizer, on_text)
             return self._answer(prepared, stages, started, options, cancel, streamer)
 
     def generate(
@@ -205,7 +185,7 @@ class VLM:
         Everything before the decoder has run when this returns.
         """
         stages, started = Stages(self.family.model.device), time.perf_counter()
-        options = self._options(max_tokens, generation)
+        options = generation_options(max_tokens, generation)
         stop = cancel or Cancel()
         with torch.inference_mode():
             prepared = self.prepare([messages], frames=frames, stages=stages)
@@ -215,28 +195,6 @@ class VLM:
                 return self._answer(prepared, stages, started, options, stop, streamer)[0]
 
         return stream(run, self.family.tokenizer, stop)
-
-    def _options(self, max_tokens: int, generation: Mapping[str, Any]) -> dict[str, Any]:
-        """Checked settings for transformers' generation; temperature=0 reads as greedy."""
-        if max_tokens < 1:
-            raise UserError(f"max_tokens must be 1 or more, not {max_tokens}")
-        options = dict(generation)
-        known = _generation_settings()
-        for name, value in options.items():
-            if name in ("max_new_tokens", "max_length"):
-                raise UserError(f"{name} is called max_tokens here")
-            if name not in known:
-                raise unknown("generation setting", name, known)
-            if name in _RANGES and value is not None:
-                _check_range(name, value)
-        temperature = options.get("temperature")
-        if temperature is not None:
-            options["do_sample"] = temperature > 0
-            if temperature == 0:
-                del options["temperature"]
-        if options.get("num_beams", 1) > 1 or options.get("num_return_sequences", 1) > 1:
-            raise UserError("beam search and several answers a question are not supported")
-        return {**options, "max_new_tokens": max_tokens}
 
     def encode(self, media: Any, *, frames: str | None = None) -> list[VisualTokens]:
         """The visual tokens of one medium or a list of media, after reduction.
@@ -501,27 +459,23 @@ class VLM:
         )
         bytes_held = kv_bytes(out.past_key_values)
         names = tuple(system.system_name for system in self.plan.systems)
+        shape = decoder_shape(family.decoder.config)
         replies = []
         for row, item in enumerate(prepared):
-            layers = self._tokens_per_layer(item.prompt, trace, row)
+            visual = visual_per_layer(item.prompt, self._depth, trace, row)
             answer, finish = self._finish(out.sequences[row].tolist(), cancel)
             replies.append(
                 Reply(
                     text=family.tokenizer.decode(answer, skip_special_tokens=True).strip(),
                     tokens=tuple(answer),
                     finish=finish,
-                    usage=Usage(
-                        visual_seen=sum(medium.slots for medium in item.media),
-                        visual_kept=sum(len(medium.kept) for medium in item.media),
-                        visual_mean=sum(layers) / len(layers),
-                        prompt=len(item.prompt),
-                        answer=len(answer),
-                    ),
+                    usage=usage(item, visual, len(answer)),
                     timing=timing,
                     kv_bytes=bytes_held,
-                    flops=self._flops(item, layers, len(answer)),
+                    flops=flops(item, shape, visual, len(answer)),
                     maps=tuple(
-                        self._map(item, place, trace, row) for place in range(len(item.media))
+                        token_map(item, place, self._depth, trace, row)
+                        for place in range(len(item.media))
                     ),
                     systems=names,
                 )
@@ -560,97 +514,3 @@ class VLM:
                 f"the prompt takes {prompt} positions and the answer up to {answer}, but the "
                 f"model has {room}: use fewer frames, or lower max_tokens"
             )
-
-    def _tokens_per_layer(self, prompt: Prompt, trace: Trace | None, row: int) -> list[int]:
-        visual = int(prompt.visual.sum())
-        return [visual] * self._depth if trace is None else trace.visual[:, row].tolist()
-
-    def _flops(self, item: Prepared, visual: list[int], answer: int) -> Flops:
-        shape = decoder_shape(self.family.decoder.config)
-        text = len(item.prompt) - int(item.prompt.visual.sum())
-        tokens = [text + count for count in visual]
-        return Flops(
-            tower=item.tower_flops,
-            prefill=prefill_flops(shape, tokens),
-            decode=decode_flops(shape, tokens, max(0, answer - 1)),
-        )
-
-    def _map(self, item: Prepared, place: int, trace: Trace | None, row: int) -> TokenMap:
-        medium, seen = item.media[place], item.seen[place]
-        full, kept = medium.full, medium.kept
-        depth = self._depth
-        layers = torch.full((len(kept),), depth)
-        if trace is not None:
-            of_medium = item.prompt.index[item.prompt.medium == place].cpu()
-            lived = torch.zeros(len(of_medium), dtype=torch.long)
-            for layer in range(depth):
-                lived += torch.isin(of_medium, trace.kept(layer, row).cpu())
-            layers = lived
-        return TokenMap(
-            origin=seen.clip.origin,
-            box=full.box.cpu(),
-            view=full.view.cpu(),
-            time=full.time.cpu(),
-            role=full.views.roles,
-            kept=kept.index.cpu(),
-            kept_box=kept.box.cpu(),
-            kept_view=kept.view.cpu(),
-            kept_time=kept.time.cpu(),
-            weight=kept.weight.cpu(),
-            layers=layers,
-            depth=depth,
-            frames=seen.frames,
-        )
-
-
-#: Settings of transformers' generation that the pipeline sets itself.
-_OURS = {"max_new_tokens", "max_length", "return_dict_in_generate", "use_cache"}
-#: Settings whose wrong values transformers finds only after the tower has run: what is allowed.
-_RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
-    "temperature": ("a number of 0 or more", lambda value: 0 <= value < math.inf),
-    "top_p": ("a number above 0 and up to 1", lambda value: 0 < value <= 1),
-    "top_k": ("a whole number of 0 or more", lambda value: value >= 0 and value == int(value)),
-    "repetition_penalty": ("a number above 0", lambda value: 0 < value < math.inf),
-}
-
-
-@functools.cache
-def _generation_settings() -> frozenset[str]:
-    """The names of transformers' generation settings that a request may give."""
-    return frozenset(name for name in GenerationConfig().to_dict() if name[0] != "_") - _OURS
-
-
-def _check_range(name: str, value: Any) -> None:
-    allowed, inside = _RANGES[name]
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not inside(value):
-        raise UserError(f"{name} must be {allowed}, not {value!r}")
-
-
-def question_messages(media: Any, question: str) -> list[dict[str, Any]]:
-    """One user message: the media, then the question."""
-    sources = media if isinstance(media, list) else [media]
-    if not sources:
-        raise UserError("no media were given: name at least one picture or film")
-    parts: list[dict[str, Any]] = [{"type": "image", "image": source} for source in sources]
-    return [{"role": "user", "content": [*parts, {"type": "text", "text": question}]}]
-
-
-class _Speaker(BaseStreamer):
-    """Says the text of the first row as it comes."""
-
-    def __init__(self, tokenizer: Any, on_text: Callable[[str], None]) -> None:
-        self.words, self.on_text, self.prompt = Detokenizer(tokenizer), on_text, True
-
-    def put(self, value: Tensor) -> None:
-        if self.prompt:  # transformers hands over the prompt first
-            self.prompt = False
-        else:
-            self._say(self.words.push(value.flatten()[:1].tolist()))
-
-    def end(self) -> None:
-        self._say(self.words.flush())
-
-    def _say(self, text: str) -> None:
-        if text:
-            self.on_text(text)

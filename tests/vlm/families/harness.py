@@ -7,6 +7,7 @@ A family's test file writes a `Recipe` (a random model, its tokenizer, its proce
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -193,7 +194,7 @@ _TEXT = {
 }
 
 
-class Recipe:
+class Recipe(ABC):
     """How to build a random checkpoint of one family; subclassed by each test file.
 
     `picture_settings`, `film_settings` and `processor_settings` are written as the checkpoint's
@@ -214,20 +215,21 @@ class Recipe:
     #: Cases that Hugging Face itself cannot run, and why.
     beyond: ClassVar[Mapping[str, str]] = {}
 
+    @abstractmethod
     def tokenizer(self) -> PreTrainedTokenizerFast:
-        raise NotImplementedError
+        """The tokenizer, with the family's special tokens."""
 
+    @abstractmethod
     def model(self, tokens: PreTrainedTokenizerFast) -> Any:
         """A random model; every test of a family uses the same one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def image_processor(self) -> Any:
         """The Hugging Face image processor that needs no torchvision."""
-        raise NotImplementedError
 
+    @abstractmethod
     def processor(self, tokens: PreTrainedTokenizerFast, films: Any) -> Any:
         """The Hugging Face processor; `films` stands in for the video processor."""
-        raise NotImplementedError
 
     def processed(self, films: Sequence[Views]) -> dict[str, Any]:
         """What the Hugging Face video processor returns, from our views of the films."""
