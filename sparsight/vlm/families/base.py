@@ -229,9 +229,10 @@ class Family:
 
     def tower_features(self, kind: str, pixels: Tensor) -> Tensor:
         """Pixels (V, 3, S, S) -> the selected features (V, N, C), CLS removed."""
-        # Recent transformers keep the named layers alone; older ones take any value for "all".
+        # Recent transformers keep a layer named by its number alone; older ones keep all.
         layer = self.config.vision_feature_layer
-        out = self.tower(kind)(pixels.to(self.model.dtype), output_hidden_states=layer or True)
+        wanted = layer if isinstance(layer, int) and layer else True
+        out = self.tower(kind)(pixels.to(self.model.dtype), output_hidden_states=wanted)
         features = self.selected(out.hidden_states)
         return features[:, 1:] if self.has_cls(kind) else features
 
