@@ -64,5 +64,9 @@ def test_the_wait_is_part_of_the_stage(monkeypatch: pytest.MonkeyPatch):
     assert stages.seconds["encode"] >= 0.02
 
 
-def test_a_cpu_has_nothing_to_wait_for():
+def test_a_cpu_has_nothing_to_wait_for(monkeypatch: pytest.MonkeyPatch):
+    waited: list[str] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda *_: waited.append("cuda"))
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: waited.append("mps"))
     synchronize("cpu")
+    assert waited == []

@@ -226,7 +226,8 @@ def test_mutated_films_never_raise_anything_else(name, film):
         mutated = original.copy()
         mutated[random.integers(0, len(mutated), 8)] = random.integers(0, 255, 8)
         with suppress(UserError):
-            load(mutated.tobytes(), limits=Limits(pixels=10**6)).frames([0, -1])
+            frames = load(mutated.tobytes(), limits=Limits(pixels=10**6)).frames([0, -1])
+            assert (len(frames), frames.dtype) == (2, torch.uint8)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sparsight.core.errors import UserError
@@ -168,7 +169,9 @@ def test_mutated_pictures_never_raise_anything_else():
             places = random.integers(0, len(mutated), 6)
             mutated[places] = random.integers(0, 255, 6)
             with suppress(UserError):
-                load(mutated.tobytes()).frames()
+                clip = load(mutated.tobytes())
+                frames = clip.frames()
+                assert (frames.dtype, tuple(frames.shape[1:])) == (torch.uint8, (*clip.size, 3))
 
 
 def test_a_gif_of_one_frame_is_a_picture():
