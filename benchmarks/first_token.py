@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from random_onevision import SHAPES, film, random_onevision
+from steady_memory import keep_freed_memory
 
 from sparsight.core.reply import Reply
 from sparsight.measure.flops import DecoderShape, decoder_shape, prefill_flops
@@ -33,6 +34,7 @@ def main() -> None:
     options = arguments()
     if options.clock == "cpu":
         time.perf_counter = time.process_time  # before anything reads a clock
+    keep_freed_memory()
     torch.set_num_threads(options.threads)
     shape = SHAPES[options.shape]
     vlm = random_onevision(shape, getattr(torch, options.dtype), options.device)

@@ -29,6 +29,23 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
+def interval_of_median(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of a median from the order of the values alone: (low, high).
+
+    It assumes nothing about their distribution: as many values lie below the true median as heads
+    fall in that many throws. Five values or fewer cannot bound it, and give their whole range.
+    """
+    assert values, "no values"
+    ordered, count = sorted(values), len(values)
+    outside = 0  # values to leave out at each end
+    tail = 0.5**count
+    while tail <= 0.025:
+        outside += 1
+        tail += math.comb(count, outside) * 0.5**count
+    rank = max(outside - 1, 0)
+    return ordered[rank], ordered[-1 - rank]
+
+
 def wilson(successes: int, total: int) -> tuple[float, float]:
     """The 95 % interval of a share, by Wilson's formula: (low, high) in 0..1.
 

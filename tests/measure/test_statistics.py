@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsight.measure.statistics import median, p95, percentile, summary, wilson
+from sparsight.measure.statistics import (
+    interval_of_median,
+    median,
+    p95,
+    percentile,
+    summary,
+    wilson,
+)
 
 
 @settings(max_examples=30)
@@ -20,6 +27,21 @@ def test_median_and_p95():
     assert median([3.0, 1.0, 2.0]) == 2.0
     assert median([4.0, 1.0, 2.0, 3.0]) == 2.5
     assert p95(list(range(101))) == 95.0
+
+
+@pytest.mark.parametrize(
+    ("count", "ranks"),  # the ranks, from 1, of the usual tables
+    [(5, (1, 5)), (6, (1, 6)), (10, (2, 9)), (15, (4, 12)), (25, (8, 18)), (30, (10, 21))],
+)
+def test_interval_of_median_has_the_ranks_of_the_tables(count: int, ranks: tuple[int, int]):
+    assert interval_of_median(list(range(1, count + 1))[::-1]) == ranks
+
+
+def test_interval_of_median_covers_the_true_median_19_times_of_20():
+    draws = np.random.default_rng(0).exponential(size=(2000, 15))
+    intervals = np.array([interval_of_median(row.tolist()) for row in draws])
+    covered = (intervals[:, 0] <= np.log(2)) & (np.log(2) <= intervals[:, 1])
+    assert 0.95 <= covered.mean() < 0.98
 
 
 @pytest.mark.parametrize(

@@ -171,8 +171,21 @@ class Family:
         raise AssertionError(f"{type(self).__name__} must implement expand")
 
     def ids(self, text: str) -> list[int]:
-        """Token ids of an expanded prompt."""
-        return self.tokenizer(text)["input_ids"]
+        """Token ids of an expanded prompt.
+
+        Thousands of placeholders in a row are cut by the tokenizer as one and then repeated.
+        """
+        marks = sorted(self.marks(), key=len, reverse=True)
+        single = {self.tokenizer.convert_tokens_to_ids(mark): mark for mark in marks}
+        runs = re.compile("|".join(f"(?:{re.escape(mark)})+" for mark in marks))
+        lengths = [len(run[0]) for run in runs.finditer(text)]
+        short = runs.sub(lambda run: next(m for m in marks if run[0].startswith(m)), text)
+        repeats = iter(lengths)
+        ids: list[int] = []
+        for token in self.tokenizer(short)["input_ids"]:
+            mark = single.get(token)
+            ids += [token] * (1 if mark is None else next(repeats) // len(mark))
+        return ids
 
     # ---- the tower and the connector ---------------------------------------------------------
 
