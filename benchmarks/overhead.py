@@ -212,8 +212,8 @@ def markdown(options: argparse.Namespace, rows: list[dict[str, Any]]) -> str:
         f"Shape `{options.shape}`, {options.dtype}, {options.device}, answers of {options.answer} "
         f"tokens; {where['cpu']}{gpu}, {where['threads']} thread(s), torch "
         f"{where['versions']['torch']}, transformers {where['versions']['transformers']}. Seconds "
-        f"of {clock}, {len(rows[0]['runs'])} interleaved rounds: median, and the median ratio to plain "
-        "transformers in the same round (in brackets its 95 % interval).",
+        f"of {clock}, {len(rows[0]['runs'])} interleaved rounds: median, and the median ratio to "
+        "plain transformers in the same round (in brackets its 95 % interval).",
         "",
         "| medium | side | first token | ratio | total | ratio |",
         "|---|---|---|---|---|---|",
