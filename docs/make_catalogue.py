@@ -68,7 +68,8 @@ def section(found: Entry) -> list[str]:
 
 
 def row(item: Knob) -> str:
-    return f"| `{item.name}` | `{written(item.default)}` | {item.allowed} | {item.help} |"
+    default = f"`{written(item.default)}`" if item.default != () else ""
+    return f"| `{item.name}` | {default} | {item.allowed} | {item.help} |"
 
 
 def written(value: Any) -> str:

@@ -28,6 +28,7 @@ class Prompt:
     prunable   (L,)    visual tokens that may be dropped inside the LLM
     index      (L,)    place of each token in the unreduced prompt
     length     tokens of the unreduced prompt
+    group      (L,)    the part of its medium that a visual token belongs to, -1 for text; None: one
     extra      DeepStack embeddings of the visual positions in order, each (n, D)
     """
 
@@ -40,6 +41,7 @@ class Prompt:
     length: int
     spans: tuple[Span, ...]
     extra: tuple[Tensor, ...] = ()
+    group: Tensor | None = None
 
     def __len__(self) -> int:
         return self.embeds.shape[0]

@@ -28,7 +28,7 @@ class Knob:
     """One setting of a system: its type, default, allowed range or choices, and what it does."""
 
     name: str
-    type: str  # "int", "float", "bool", "str", "budget" or "ints"
+    type: str  # "int", "float", "bool", "str", "budget", "ints" or "floats"
     default: Any
     help: str
     low: float | None = None
@@ -44,8 +44,14 @@ class Knob:
             return f"a share above 0 and up to 1.0, or a count of 1 or more tokens{over}"
         if self.choices is not None:
             return "one of " + ", ".join(map(str, self.choices))
-        words = {"int": "a whole number", "float": "a number", "bool": "true or false"}
-        kind = words.get(self.type, "text" if self.type == "str" else "whole numbers like 16,12,12")
+        kind = {
+            "int": "a whole number",
+            "float": "a number",
+            "bool": "true or false",
+            "str": "text",
+            "ints": "whole numbers like 16,12,12",
+            "floats": "numbers like 0.5,0.25",
+        }[self.type]
         if self.low is not None and self.high is not None:
             return f"{kind} from {self.low:g} to {self.high:g}"
         if self.low is not None:
@@ -150,7 +156,7 @@ def _type_name(hint: Any) -> str:
     if hint == Budget:
         return "budget"
     if isinstance(hint, types.GenericAlias):
-        return "ints"
+        return "floats" if float in typing.get_args(hint) else "ints"
     if typing.get_origin(hint) is typing.Literal:
         return "str"
     return hint.__name__
@@ -208,8 +214,9 @@ def _parsed(knob: Knob, value: Any) -> Any:
             )
         if kind == "budget":
             return float(value) if any(mark in value for mark in ".eE") else int(value)
-        if kind == "ints":
-            return tuple(int(part) for part in value.replace("x", ",").split(","))
+        if kind in ("ints", "floats"):
+            number = int if kind == "ints" else float
+            return tuple(number(part) for part in value.replace("x", ",").split(",") if value)
         return {"int": int, "float": float, "str": str}[kind](value)
     if kind == "bool":
         return value if isinstance(value, bool) else _fail()
@@ -224,6 +231,9 @@ def _parsed(knob: Knob, value: Any) -> Any:
     if kind == "ints":
         items = tuple(value)
         return items if all(type(item) is int for item in items) else _fail()
+    if kind == "floats":
+        items = tuple(value)
+        return tuple(map(float, items)) if {*map(type, items)} <= {int, float} else _fail()
     return value if isinstance(value, str) else _fail()
 
 

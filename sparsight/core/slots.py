@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -23,18 +23,26 @@ class Need:
 
     name   one of `NEEDS`
     block  the tower block it is read from: 0-based from the first, negative from the block that
-           produces the features (-1 is that block itself).
+           produces the features (-1 is that block itself), "last" the tower's last.
     """
 
     name: str
-    block: int = -1
+    block: int | Literal["last"] = -1
+
+    @property
+    def key(self) -> str:
+        """The name of its signal: "keys", or "keys@0" where it is not the features' block."""
+        return self.name if self.block == -1 else f"{self.name}@{self.block}"
 
 
 #: Every need a system can declare, and what it means.
 NEEDS = {
     "cls_attention": "attention of the CLS token to each patch, (V, h, w, heads)",
+    "cls_attention_joined": "attention of CLS to each patch, heads taken as one, (V, h, w, 1)",
     "received_attention": "mean attention each patch receives from all tokens, (V, h, w, heads)",
     "keys": "keys of each patch, heads side by side, (V, h, w, heads * a)",
+    "features": "the tower's features of each patch, before the projector, (V, h, w, C)",
+    "cls_feature": "the feature of each view's CLS token, at every patch, (V, h, w, C)",
     "square_views": "film frames that reach the tower as square (V, 3, S, S) pixels",
     "tower_blocks": "a tower of plain blocks (attention, MLP) whose tokens may be merged inside",
     "film": "films",

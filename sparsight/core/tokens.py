@@ -49,8 +49,11 @@ class FeatureMap:
 
     `features` (V, h, w, C); `box` (V, h, w, 4) the area of the picture under each patch; `time`
     (V, h, w) seconds; `weight` (V, h, w) how many patches a feature stands for. `signals` maps a
-    need's name to (V, h, w, S). `extra` are further feature sets aligned with `features`
+    need's key to (V, h, w, S). `extra` are further feature sets aligned with `features`
     (DeepStack), each (V, h, w, D). A map whose tower merged patches has h = 1.
+
+    Once projected, `raw` (V, h, w, C) are the features before the projector, and `projector` maps
+    any rows (..., C) to (..., D); both None where features are not projected one by one.
     """
 
     features: Tensor
@@ -60,6 +63,8 @@ class FeatureMap:
     views: Views
     signals: Mapping[str, Tensor] = field(default_factory=dict)
     extra: tuple[Tensor, ...] = ()
+    raw: Tensor | None = None
+    projector: Callable[[Tensor], Tensor] | None = None
 
     def with_features(self, features: Tensor) -> FeatureMap:
         return replace(self, features=features)
@@ -84,7 +89,11 @@ class VisualTokens:
     coords    (N, 3)  (t, h, w) in the grid, for families with M-RoPE
     signals   what systems asked for, name -> (N, S)
     extra     further embeddings aligned with the tokens (DeepStack), each (N, D)
+    group     (N,) long, the part of the medium that a token belongs to, for systems inside the LLM
+              that choose part by part; None: its view
     total     tokens of this medium before any reduction
+    projector tower features (n, C) -> embeddings (n, D), for what is merged before the projector;
+              None where features are not projected one by one
     """
 
     embeds: Tensor
@@ -100,7 +109,9 @@ class VisualTokens:
     signals: Mapping[str, Tensor] = field(default_factory=dict)
     extra: tuple[Tensor, ...] = ()
     score: Tensor | None = None
+    group: Tensor | None = None
     positions: PositionPolicy = "keep"
+    projector: Callable[[Tensor], Tensor] | None = None
 
     def __len__(self) -> int:
         return self.embeds.shape[0]
@@ -113,12 +124,23 @@ class VisualTokens:
             signals={name: rows(value) for name, value in self.signals.items()},
             extra=tuple(rows(value) for value in self.extra),
             score=None if self.score is None else rows(self.score),
+            group=None if self.group is None else rows(self.group),
         )
 
     def take(self, keep: Tensor) -> VisualTokens:
         """The tokens at `keep` (K,), which are put in their original order."""
         keep = keep.sort().values
         return self._map(lambda value: value[keep])
+
+    def placed(self, source: Tensor, places: Tensor) -> VisualTokens:
+        """The tokens at `source` (K,), each standing where the token at `places` (K,) stood.
+
+        For methods that put tokens in an order of their own: the result is in the order of the
+        places, and its index is theirs; all else comes from the sources.
+        """
+        order = places.argsort()
+        moved = self._map(lambda value: value[source[order]])
+        return replace(moved, index=self.index[places[order]])
 
     def keep_prunable(self, keep: Tensor) -> VisualTokens:
         """Keep `keep` (K,) of the prunable tokens and every token that may not be pruned."""
@@ -279,4 +301,5 @@ def pack(
             layout(more, None if separator is None else torch.zeros_like(separator))
             for more in features.extra
         ),
+        projector=features.projector,
     )

@@ -13,7 +13,7 @@ import copy
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -28,14 +28,15 @@ from sparsight.core.errors import UserError
 from sparsight.llm.layout import Layout
 
 #: Which attention rows to read at a layer:
-#:   "last"      the last query, (B, H, 1, K)
-#:   "cls"       the first query, (B, H, 1, K)
-#:   "received"  the mean over all queries, (B, H, 1, K)
-#:   "keys"      no rows but the keys themselves, (B, key heads, K, A)
+#:   "last"        the last query, (B, H, 1, K)
+#:   "cls"         the first query, (B, H, 1, K)
+#:   "cls-joined"  the first query, all heads taken as one wide head, (B, 1, 1, K)
+#:   "received"    the mean over all queries, (B, H, 1, K)
+#:   "keys"        no rows but the keys themselves, (B, key heads, K, A)
 #:   (B, R) or (R,) long tensor: these queries, (B, H, R, K)
 #:   a function of the layout that returns one of the above, or None to read nothing this time.
 Rows = Union[  # noqa: UP007
-    Literal["last", "cls", "received", "keys"], Tensor, Callable[[Layout | None], Any]
+    Literal["last", "cls", "cls-joined", "received", "keys"], Tensor, Callable[[Layout | None], Any]
 ]
 
 #: How heads are put together: "mean", "max", or a function (B, H, R, K) -> anything.
@@ -75,8 +76,70 @@ class _Probe:
     ends: bool = False  # whether reading is all that is wanted: the layer goes no further
 
 
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer's attention: query (B, H, L, A), key and value (B, G, K, A), its mask.
+
+    `run` calls the implementation that the layer had before, with other tensors where given.
+    """
+
+    implementation: Callable[..., tuple[Tensor, Tensor | None]]
+    module: Any
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @property
+    def scaling(self) -> float:
+        return self.kwargs.get("scaling") or self.query.shape[-1] ** -0.5
+
+    @property
+    def is_flash(self) -> bool:
+        return "flash" in (self.module.config._attn_implementation or "")
+
+    def last_row(self) -> Tensor:
+        """The attention of the last query, (B, H, K), in float32."""
+        rows = torch.full((len(self.query), 1), self.query.shape[2] - 1, device=self.query.device)
+        scores = attention_rows(
+            self.query, self.key, rows, self.scaling, self.mask,
+            causal=True, softcap=self.kwargs.get("softcap"),
+        )  # fmt: skip
+        return scores[:, :, 0]
+
+    def run(self, **other: Any) -> tuple[Tensor, Tensor | None]:
+        given = {name: getattr(self, name) for name in ("query", "key", "value", "mask")} | other
+        return self.implementation(self.module, *given.values(), *self.args, **self.kwargs)
+
+
+#: What a layer's attention does instead: (layer, call) -> output (B, L, H, A), or None for nothing
+#: else than it would.
+Detour = Callable[[int, Call], Tensor | None]
+
+
 # Probes live in the context that opened them: another thread on the same weights sees none.
 _probes: ContextVar[tuple[_Probe, ...]] = ContextVar("sparsight_probes", default=())
+_detours: ContextVar[tuple[tuple[dict[int, int], Detour], ...]] = ContextVar(
+    "sparsight_detours", default=()
+)
+
+
+@contextmanager
+def detour(stack: nn.Module, layers: Iterable[int], way: Detour) -> Iterator[None]:
+    """Let `way` compute the attention of some layers of a decoder while it runs."""
+    found = layers_of(stack)
+    layer_of = {id(part): i for i in layers for part in found[i].modules()}
+    parts = [part for i in layers for part in found[i].modules() if _has_attention_config(part)]
+    before = _detours.get()
+    _redirect(parts)
+    _detours.set((*before, (layer_of, way)))
+    try:
+        yield
+    finally:
+        _detours.set(before)
+        _restore(parts)
 
 
 @contextmanager
@@ -273,11 +336,15 @@ def _read(
         return key
     elif rule == "received":
         return _joined(attention_received(query, key, **options), active.heads)
-    elif rule in ("last", "cls"):
+    elif rule in ("last", "cls", "cls-joined"):
         at = query.shape[2] - 1 if rule == "last" else 0
         rows = torch.full((len(query), 1), at, device=query.device)
+        if rule == "cls-joined":
+            query, key = (heads.transpose(1, 2).flatten(2)[:, None] for heads in (query, key))
+            options = {**options, "scaling": query.shape[-1] ** -0.5}
     else:
-        raise UserError(f"unknown attention rows {rule!r} (known: last, cls, received, keys)")
+        known = "last, cls, cls-joined, received, keys"
+        raise UserError(f"unknown attention rows {rule!r} (known: {known})")
     return _joined(attention_rows(query, key, rows, **options), active.heads)
 
 
@@ -330,7 +397,13 @@ def _attend(
         attend = sys.modules[type(module).__module__].eager_attention_forward
     else:
         attend = ALL_ATTENTION_FUNCTIONS[implementation]
-    return attend(original, query, key, value, attention_mask, *args, **kwargs)
+    call = Call(attend, original, query, key, value, attention_mask, args, kwargs)
+    for layer_of, way in _detours.get():
+        if id(module) in layer_of:
+            output = way(layer_of[id(module)], call)
+            if output is not None:
+                return output, None
+    return call.run()
 
 
 class _Ended(Exception):  # noqa: N818  (not an error)

@@ -14,76 +14,47 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sparsight.core.errors import UserError
-from sparsight.llm.attention import Heads, Rows, Scores, layers_of, look_ahead, probe
+from sparsight.llm.attention import (
+    Call,
+    Detour,
+    Heads,
+    Rows,
+    Scores,
+    detour,
+    layers_of,
+    look_ahead,
+    probe,
+)
+from sparsight.llm.columns import Columns, Pass, take_rope
+from sparsight.llm.edit import (
+    AttentionRule,
+    Edit,
+    LayerEdit,
+    Positions,
+    check_layers,
+    keep_mask,
+    new_positions,
+)
 from sparsight.llm.layout import Layout
+from sparsight.llm.narrow import over_columns
 
-#: Where the kept tokens of an edit stand from its layer on:
-#:   "keep"      at their positions (gaps stay)
-#:   "renumber"  counted on without gaps from the row's first token
-#:   "average"   at the mean position of the tokens merged into them (`Edit.group`)
-#:   (P, B, L) tensor: at these positions, which may be fractions.
-Positions = Literal["keep", "renumber", "average"] | Tensor
-
-
-@dataclass(frozen=True)
-class Edit:
-    """What an edit does to the sequence it was shown.
-
-    keep       which tokens stay: a (B, L) bool mask, (B, K) long columns, or one long tensor of
-               columns a row (rows may keep different counts). Order is kept whatever is given.
-    hidden     (B, L, D) what the kept columns hold from now on (merging); None leaves them
-    positions  where the kept tokens stand; decoding goes on after the unpruned length in any case
-    group      (B, L) long, the kept column each token was merged into, -1 for none
-    """
-
-    keep: Tensor | Sequence[Tensor]
-    hidden: Tensor | None = None
-    positions: Positions = "keep"
-    group: Tensor | None = None
-
-
-class LayerEdit(Protocol):
-    """An edit of the sequence before decoder layer `layer` (1 or later), at prefill.
-
-    Two attributes it may have: `heads` says how the heads of its scores are put together (see
-    `attention.probe`), and `ahead = True` asks for the rows layer `layer` itself would compute on
-    the sequence it is about to be given, instead of those of the layer before.
-    """
-
-    @property
-    def layer(self) -> int: ...
-
-    def rows(self, layout: Layout) -> Rows | None:
-        """The attention rows of layer `layer - 1` it needs, as `attention.probe` takes them.
-
-        Asked once with the whole layout when the call is opened (None: never any), and then with
-        the layout at the layer.
-        """
-        ...
-
-    def edit(self, hidden: Tensor, layout: Layout, scores: Tensor | None) -> Edit:
-        """Edit the (B, L, D) hidden states; `scores` (B, H, R, L) are the rows it asked for."""
-        ...
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The part of the unpruned sequence whose keys a layer holds, in order.
-
-    columns  (B, N) long  columns of the unpruned sequence
-    token    (B, N) bool  false where a row shorter than the longest holds filling; None: nowhere
-    total    columns there were in the unpruned sequence; later ones are all held
-    """
-
-    columns: Tensor
-    token: Tensor | None
-    total: int
+__all__ = [
+    "AttentionRule",
+    "Edit",
+    "LayerEdit",
+    "Positions",
+    "Surviving",
+    "Trace",
+    "check_layers",
+    "edited",
+    "surviving",
+]
 
 
 @dataclass
@@ -109,69 +80,13 @@ class Trace:
         return layout.index[row][~layout.padding[row]]
 
 
-@dataclass
-class _Pass:
-    """One forward of the decoder, followed from layer 0 on."""
-
-    seen: int  # columns the cache held before
-    length: int  # columns that are new
-    layout: Layout | None  # of the new columns; None when nothing is to be edited
-    slots: Tensor | None = None  # (B, L) which new columns are left; None: all
-    filled: bool = False  # whether rows keep different counts, so that some hold filling
-    rope: Any = None  # rotary embeddings of the tokens that are left
-    position_ids: Tensor | None = None
-    # Layers between two edits share what is computed for them. Keys are ids of objects that the
-    # entry holds on to, so that no other object can get the same id.
-    known: dict[tuple[int, int], tuple[Any, ...]] = field(default_factory=dict)
-
-    def columns(self, held: Columns | None) -> Columns:
-        """What a layer attends to now, if its cache held `held` before (None: everything)."""
-        key = id(held), id(self.slots)
-        if key not in self.known:
-            self.known[key] = self._columns(held), held, self.slots
-        return self.known[key][0]
-
-    def _columns(self, held: Columns | None) -> Columns:
-        total = self.seen + self.length
-        if held is None:
-            assert self.slots is not None, "nothing was dropped"
-            batch, device = len(self.slots), self.slots.device
-            old = torch.arange(self.seen, device=device).expand(batch, -1)
-        else:
-            batch, device = len(held.columns), held.columns.device
-            since = torch.arange(held.total, self.seen, device=device).expand(batch, -1)
-            old = torch.cat([held.columns, since], 1)
-        if self.slots is None:
-            new = torch.arange(self.seen, total, device=device).expand(batch, -1)
-        else:
-            new = self.slots + self.seen
-        columns = torch.cat([old, new], 1)
-        token = None
-        if self.filled or (held is not None and held.token is not None):
-            token = torch.ones_like(columns, dtype=torch.bool)
-            if held is not None and held.token is not None:
-                token[:, : held.token.shape[1]] = held.token
-            if self.filled:
-                assert self.layout is not None, "only edited passes are filled"
-                token[:, old.shape[1] :] = ~self.layout.padding
-        return Columns(columns, token, total)
-
-    def mask(self, mask: Any, now: Columns, flash: bool) -> Any:
-        """The model's mask cut to what a layer attends to."""
-        key = id(mask), id(now)
-        if key not in self.known:
-            length = self.length if self.slots is None else self.slots.shape[1]
-            self.known[key] = _cut_mask(mask, now, self.slots, length, flash), mask, now
-        return self.known[key][0]
-
-
 _runs: ContextVar[tuple[_Run, ...]] = ContextVar("sparsight_edits", default=())
 
 
 @contextmanager
 def edited(
     decoder: nn.Module,
-    edits: Sequence[LayerEdit],
+    edits: Sequence[LayerEdit | AttentionRule],
     layout: Layout,
     past: Trace | None = None,
 ) -> Iterator[Trace]:
@@ -179,7 +94,7 @@ def edited(
 
     Args:
         decoder: the module with `.layers` and `.rotary_emb`, e.g. `model.model.language_model`.
-        edits: at most one a layer, in any order.
+        edits: at most one a layer, in any order; attention rules among them.
         layout: of the sequence given to the decoder; when a cache already holds a part, of the
             whole conversation or of what is new.
         past: the trace of the call that filled the cache, if that one dropped tokens.
@@ -215,8 +130,8 @@ def surviving(decoder: nn.Module) -> Surviving | None:
     """What is left of the sequence now running through `decoder`; None: all of it."""
     for run in _runs.get():
         state = run.state
-        if run.decoder is decoder and state is not None and state.slots is not None:
-            return Surviving(state.slots, state.length)
+        if run.decoder is decoder and state is not None and state.origin is not None:
+            return Surviving(state.origin, state.length)
     return None
 
 
@@ -226,7 +141,7 @@ class _Run:
     def __init__(
         self,
         decoder: nn.Module,
-        edits: Sequence[LayerEdit],
+        edits: Sequence[Any],
         layout: Layout,
         past: Trace | None,
     ) -> None:
@@ -235,6 +150,8 @@ class _Run:
         self.layout = layout
         depth = len(self.layers)
         self.edits: dict[int, LayerEdit] = {}
+        self.rules: list[AttentionRule] = [edit for edit in edits if hasattr(edit, "attend")]
+        edits = [edit for edit in edits if not hasattr(edit, "attend")]
         for edit in edits:
             if edit.layer == 0:
                 raise UserError(
@@ -248,12 +165,14 @@ class _Run:
         cached: list[Columns | None] = [None] * depth if past is None else list(past.cached)
         self.trace = Trace([layout] * depth, cached)
         shortened = [i for i, held in enumerate(cached) if held is not None]
-        self.first = min([*self.edits, *shortened], default=depth)
-        self.state: _Pass | None = None
+        evicting = [1 for edit in edits if getattr(edit, "evicts", False)]
+        self.first = min([*self.edits, *shortened, *evicting], default=depth)
+        self.state: Pass | None = None
         self.edited = False
         self.positions: Tensor | None = None
         self.rule: Rows | None = None
         self.scores: dict[int, Scores] = {}
+        self.evicted: Columns | None = None  # what is left of the prompt where an edit evicted
 
     def attach(self, stack: ExitStack) -> None:
         """Register the hooks and probes; `stack` takes them away again."""
@@ -265,11 +184,38 @@ class _Run:
             if i == 0 or i >= self.first:
                 hook = layer.register_forward_pre_hook(self._before(i), with_kwargs=True)
                 stack.callback(hook.remove)
+        for rule in self.rules:
+            stack.enter_context(detour(self.decoder, rule.layers, self._detour(rule)))
+        if any(getattr(edit, "evicts", False) for edit in self.edits.values()):
+            stack.enter_context(detour(self.decoder, [0], self._hide_evicted))
         for i, edit in self.edits.items():
             if edit.rows(self.layout) is not None and not getattr(edit, "ahead", False):
                 rows = {i - 1: self._rows(edit)}
                 reading = probe(self.decoder, rows, _heads(edit), layout=self._layout_now)
                 self.scores[i] = stack.enter_context(reading)
+
+    def _detour(self, rule: AttentionRule) -> Detour:
+        def way(layer: int, call: Call) -> Tensor | None:
+            if self not in _runs.get() or self.state is None:
+                return None
+            return rule.attend(layer, call, self._keys(layer), call.query.shape[2])
+
+        return way
+
+    def _keys(self, i: int) -> Layout:
+        """The layout of the keys that layer `i` attends to in the forward that runs now."""
+        state, held = self.state, self.trace.cached[i]
+        assert state is not None
+        total = state.seen + state.length
+        whole = self.layout.extended(total - len(self.layout))
+        if held is None:
+            return whole
+        since = torch.arange(held.total, total, device=held.columns.device)
+        columns = torch.cat([held.columns, since.expand(len(held.columns), -1)], 1)
+        filling = torch.zeros_like(columns, dtype=torch.bool)
+        if held.token is not None:
+            filling[:, : held.token.shape[1]] = ~held.token
+        return whole.take(columns, filling)
 
     def _layout_now(self) -> Layout | None:
         return self.state.layout if self.state is not None else None
@@ -316,6 +262,7 @@ class _Run:
         if seen == 0:
             self.edited = False
             self.trace.cached[:] = [None] * len(self.layers)
+            self.evicted = None
         if length > 1 and not self.edited:
             self._check(cache, seen)
             if len(self.layout) not in (length, seen + length):
@@ -327,9 +274,13 @@ class _Run:
             if self.positions is not None:
                 axes = self.positions if self.positions.ndim == 3 else self.positions[None]
                 layout = replace(layout, positions=axes.expand(-1, batch, -1))
+            marking = (getattr(edit, "mark", None) for edit in self.edits.values())
+            for mark in filter(None, marking):
+                layout = replace(layout, marks=mark(hidden, layout))
+                break
             self.edited = True
             self.trace.layouts[:] = [layout] * len(self.layers)
-        self.state = _Pass(seen, length, layout)
+        self.state = Pass(seen, length, layout)
 
     def _check(self, cache: Any, seen: int) -> None:
         """Refuse caches whose layers cannot hold different lengths, or hold unknown ones."""
@@ -382,9 +333,7 @@ class _Run:
         config: Any = getattr(self.decoder, "config", None)
         return "flash" in (getattr(config, "_attn_implementation", None) or "")
 
-    def _scores(
-        self, i: int, hidden: Tensor, state: _Pass, kwargs: dict[str, Any]
-    ) -> Tensor | None:
+    def _scores(self, i: int, hidden: Tensor, state: Pass, kwargs: dict[str, Any]) -> Tensor | None:
         """The rows that the edit before layer `i` asked for, of the keys that are new."""
         edit, layout = self.edits[i], state.layout
         assert layout is not None, "nothing to edit"
@@ -407,7 +356,7 @@ class _Run:
         given.pop("hidden_states", None)
         return look_ahead(self.decoder, i, rows, hidden, _heads(edit), layout=layout, **given)
 
-    def _edit(self, i: int, hidden: Tensor, state: _Pass, kwargs: dict[str, Any]) -> Tensor:
+    def _edit(self, i: int, hidden: Tensor, state: Pass, kwargs: dict[str, Any]) -> Tensor:
         """Run the edit before layer `i` and shorten everything that goes with the sequence."""
         layout = state.layout
         assert layout is not None
@@ -416,7 +365,7 @@ class _Run:
         if result.hidden is not None:
             assert result.hidden.shape == hidden.shape, "merged states must have the given shape"
             hidden = result.hidden
-        keep = _keep_mask(result.keep, layout)
+        keep = keep_mask(result.keep, layout)
         real = ~layout.padding
         lost = (real & ~keep & ~layout.prunable).any() | ~keep[:, -1].all()
         tokens = torch.stack([keep.sum(1), real.sum(1), lost.expand(layout.batch)])
@@ -432,115 +381,62 @@ class _Run:
         fill = None
         if min(counts) < longest:
             fill = torch.arange(longest, device=take.device) < (longest - tokens[0])[:, None]
+        came = take if result.source is None else result.source.gather(1, take)
         if state.slots is None:
             state.rope = kwargs.get("position_embeddings")
             # Flash takes gaps in the position ids for the seams of packed sequences.
             state.position_ids = None if self._is_flash() else kwargs.get("position_ids")
-            state.slots = take
+            state.slots, state.origin = take, came
         else:
+            assert state.origin is not None
+            state.origin = state.origin.gather(1, came)
             state.slots = state.slots.gather(1, take)
         hidden = hidden.gather(1, take[..., None].expand(-1, -1, hidden.shape[-1]))
         state.filled = fill is not None
-        shorter = layout.take(take, fill)
-        positions = _new_positions(result, layout, shorter, take)
+        shorter = layout.take(came, fill)
+        positions = new_positions(result, layout, shorter, take)
         if positions is None:
-            state.rope = _take_rope(state.rope, take)
+            state.rope = take_rope(state.rope, came)
         else:
             shorter = replace(shorter, positions=positions)
             one_axis = positions.shape[0] == 1
             state.rope = self.decoder.rotary_emb(hidden, positions[0] if one_axis else positions)
         if state.position_ids is not None:
-            state.position_ids = state.position_ids.expand(len(take), -1).gather(1, take)
+            state.position_ids = state.position_ids.expand(len(take), -1).gather(1, came)
         state.layout = shorter
         self.trace.layouts[i:] = [shorter] * (len(self.layers) - i)
+        if getattr(self.edits[i], "evicts", False):
+            self._evict(i, state, kwargs.get("past_key_values"))
         return hidden
+
+    def _evict(self, i: int, state: Pass, cache: Any) -> None:
+        """Cut the cache of the layers before `i` to the columns that are left."""
+        whole = [j for j in range(1, i) if self.trace.cached[j] is None]
+        if cache is None:
+            return
+        self.evicted = now = state.columns(None)
+        for layer in (cache.layers[j] for j in whole):
+            take = now.columns[:, None, :, None].to(layer.keys.device)
+            for name in ("keys", "values"):
+                held = getattr(layer, name)
+                wide = take.expand(-1, held.shape[1], -1, held.shape[3])
+                setattr(layer, name, held.gather(2, wide))
+        for j in whole:
+            self.trace.cached[j] = now
+
+    def _hide_evicted(self, layer: int, call: Call) -> Tensor | None:
+        """Layer 0 holds what other layers have evicted; no later token is to see it there."""
+        held = self.evicted
+        if self not in _runs.get() or held is None or call.query.shape[2] > 1:
+            return None
+        since = torch.arange(held.total, call.key.shape[2], device=held.columns.device)
+        columns = torch.cat([held.columns, since.expand(len(held.columns), -1)], 1)
+        real = None
+        if held.token is not None:
+            real = torch.ones_like(columns, dtype=torch.bool)
+            real[:, : held.token.shape[1]] = held.token
+        return over_columns(call, columns, real)
 
 
 def _heads(edit: LayerEdit) -> Heads | None:
     return getattr(edit, "heads", None)
-
-
-def _keep_mask(keep: Tensor | Sequence[Tensor], layout: Layout) -> Tensor:
-    """Any form of `Edit.keep` as a (B, L) bool mask without padding."""
-    mask = torch.zeros_like(layout.padding)
-    if not isinstance(keep, Tensor):
-        assert len(keep) == layout.batch, "one list of columns a row"
-        for row, columns in zip(mask, keep, strict=True):
-            row[columns] = True
-    elif keep.dtype == torch.bool:
-        mask |= keep
-    else:
-        mask.scatter_(1, keep, True)
-    return mask & ~layout.padding
-
-
-def _new_positions(edit: Edit, layout: Layout, shorter: Layout, take: Tensor) -> Tensor | None:
-    """The (P, B, L') positions of the kept tokens, or None where they keep their own."""
-    policy, positions = edit.positions, layout.positions
-    if isinstance(policy, Tensor):
-        return policy.gather(2, take.expand(len(policy), -1, -1))
-    if policy == "keep":
-        return None
-    if positions is None or shorter.positions is None:
-        raise UserError(f"positions={policy!r} needs a decoder with one rotary embedding")
-    if policy == "renumber":
-        rank = (~shorter.padding).cumsum(1) - 1
-        last = torch.iinfo(shorter.positions.dtype).max
-        first = shorter.positions.masked_fill(shorter.padding, last).amin(-1, keepdim=True)
-        return first + rank.clamp_min(0)
-    assert policy == "average", f"unknown positions {policy!r}"
-    assert edit.group is not None, "averages need Edit.group"
-    axes = len(positions)
-    # Tokens of no group are added to a column past the end, which is cut off.
-    length = len(layout)
-    group = torch.where(edit.group < 0, length, edit.group).expand(axes, -1, -1)
-    zeros = positions.new_zeros((axes, layout.batch, length + 1), dtype=torch.float32)
-    total = zeros.scatter_add(2, group, positions.float())[..., :length]
-    count = zeros.scatter_add(2, group, torch.ones_like(group, dtype=torch.float32))[..., :length]
-    mean = torch.where(count > 0, total / count.clamp_min(1), positions.float())
-    return mean.gather(2, take.expand(axes, -1, -1))
-
-
-def _take_rope(rope: Any, take: Tensor) -> Any:
-    """Cut rotary embeddings, a tuple of (B or 1, L, A), to the kept columns."""
-    if rope is None:
-        return None
-    return tuple(
-        part.expand(len(take), -1, -1).gather(1, take[..., None].expand(-1, -1, part.shape[-1]))
-        for part in rope
-    )
-
-
-def _cut_mask(mask: Any, now: Columns, queries: Tensor | None, length: int, flash: bool) -> Any:
-    """A mask over the unpruned sequence, cut to the queries and keys of a shortened layer.
-
-    Args:
-        mask: None (causal), (B, K) for Flash, or (B, 1, L, K) bool or additive.
-        now: the columns the layer attends to; the last `length` are the queries.
-        queries: (B, length) which of the L rows are left; None for all.
-    """
-    token, columns = now.token, now.columns
-    if mask is None:
-        if token is None or flash:
-            return token
-        own = columns[:, -length:, None]
-        seen = (columns[:, None] <= own) & token[:, None]
-        return (seen | (columns[:, None] == own))[:, None]
-    if not isinstance(mask, Tensor):
-        raise UserError("tokens cannot be dropped inside the LLM under flex_attention: use sdpa")
-    if mask.ndim == 2:
-        cut = mask.gather(1, columns)
-        return cut if token is None else cut & token
-    mask = mask.expand(len(columns), -1, -1, -1)
-    heads, keys = mask.shape[1], mask.shape[3]
-    if queries is not None:
-        mask = mask.gather(2, queries[:, None, :, None].expand(-1, heads, -1, keys))
-    cut = mask.gather(3, columns[:, None, None].expand(-1, heads, length, -1))
-    if token is None:
-        return cut
-    # Filling sees itself, lest a row without any key turn into NaN.
-    own = columns[:, None, None] == columns[:, None, -length:, None]
-    if cut.dtype == torch.bool:
-        return cut & token[:, None, None] | own
-    hidden = torch.finfo(cut.dtype).min
-    return cut.masked_fill(~token[:, None, None], hidden).masked_fill(own, 0.0)

@@ -1,6 +1,6 @@
 """The pipeline: media and a question in, an answer and what it cost out.
 
-One request passes these rooms in order: `_see` (media, frames, views), `_tokens` (tower, connector,
+One request passes these rooms in order: `_see` (media, frames, views), `tokens` (tower, connector,
 reduction), `_splice` (prompt), `_answer` (decoder).
 """
 
@@ -204,7 +204,8 @@ class VLM:
         sources = media if isinstance(media, list) else [media]
         with torch.inference_mode():
             seen = self._see([sources], frames, Stages(self.family.model.device))[0]
-            tokens, _ = self._tokens([seen], [self._request("", len(seen))])
+            views = [item.views for item in seen]
+            tokens, _ = self.tokens([views], [self.request("", len(views))])
         return [item.kept for item in tokens[0]]
 
     # ---- the rooms ---------------------------------------------------------------------------
@@ -220,12 +221,13 @@ class VLM:
         stages = stages or Stages(self.family.model.device)
         read = [read_messages(messages) for messages in conversations]
         for conversation in read:
-            self._check_text(conversation)
+            self.check_text(conversation)
         seen = self._see([item.media for item in read], frames, stages)
         requests = [
-            self._request(item.question, len(media)) for item, media in zip(read, seen, strict=True)
+            self.request(item.question, len(media)) for item, media in zip(read, seen, strict=True)
         ]
-        tokens, flops = self._tokens(seen, requests, stages)
+        viewed = [[item.views for item in row] for row in seen]
+        tokens, flops = self.tokens(viewed, requests, stages)
         prepared = []
         with stages("connect+reduce"):
             for item, views, media, cost in zip(read, seen, tokens, flops, strict=True):
@@ -233,7 +235,7 @@ class VLM:
                 prepared.append(Prepared(prompt, tuple(media), tuple(views), cost))
         return prepared
 
-    def _check_text(self, conversation: Conversation) -> None:
+    def check_text(self, conversation: Conversation) -> None:
         """A placeholder in the user's text would be taken for a picture."""
         marks = self.family.marks()
         for turn in conversation.turns:
@@ -254,23 +256,24 @@ class VLM:
                 for media in requests
             ]
         for media in clips:
-            self._check_support(media)
+            self.check_support(media)
         seen: list[list[Seen]] = []
         for media in clips:
             pictures = sum(clip.kind == "picture" for clip in media)
             row = []
             for clip in media:
-                chosen = self._choose(clip, frames)
+                chosen = self.choose(clip, frames)
                 with stages("decode"):
                     pixels = clip.frames(chosen)
                 with stages("preprocess"):
                     row.append(
-                        Seen(clip, tuple(chosen), self._views(clip, chosen, pixels, pictures))
+                        Seen(clip, tuple(chosen), self.views(clip, chosen, pixels, pictures))
                     )
             seen.append(row)
         return seen
 
-    def _check_support(self, media: Sequence[Clip]) -> None:
+    def check_support(self, media: Sequence[Clip]) -> None:
+        """Refuse media that the family, or a system of the plan, does not take."""
         kinds = [clip.kind for clip in media]
         wanted = set()
         if "picture" in kinds:
@@ -292,7 +295,8 @@ class VLM:
             if for_films and "film" not in kinds:
                 raise UserError(f"{system.system_name} works on films, and none was given")
 
-    def _choose(self, clip: Clip, frames: str | None) -> list[int]:
+    def choose(self, clip: Clip, frames: str | None) -> list[int]:
+        """The indices of the frames to look at."""
         if clip.kind == "picture":
             return [0]
         selector = self._system("select")
@@ -305,7 +309,9 @@ class VLM:
         text = frames or self.plan.frames or self.family.default_frames
         return parse_selection(text).indices(clip)
 
-    def _views(self, clip: Clip, chosen: list[int], pixels: Tensor, pictures: int) -> Views:
+    def views(self, clip: Clip, chosen: list[int], pixels: Tensor, pictures: int) -> Views:
+        """The views of a clip's chosen frames, `pixels` (T, H, W, 3) uint8, in a prompt that has
+        so many pictures."""
         if clip.kind == "picture":
             return self.family.picture_views(pixels[0], alone=pictures == 1)
         times = [float(clip.timestamps[index]) for index in chosen]
@@ -316,56 +322,62 @@ class VLM:
         more = tiler.tile(self.family.square_pixels(views))
         return self.family.with_thumbnails(views, more)
 
-    def _request(self, question: str, media: int) -> Request:
+    def request(self, question: str, media: int) -> Request:
+        """What reducers are told of a question about so many media."""
         ids = torch.tensor(self.family.tokenizer(question)["input_ids"], dtype=torch.long)
-        return Request(question, self._embed(ids), media)
+        return Request(question, self.embed(ids), media)
 
-    def _embed(self, ids: Tensor) -> Tensor:
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids (n,) -> embeddings (n, D) on the model's device."""
         table = self.family.model.get_input_embeddings()
         return table(ids.to(self.family.model.device))
 
-    def _tokens(
+    def tokens(
         self,
-        seen: Sequence[Sequence[Seen]],
+        views: Sequence[Sequence[Views]],
         requests: Sequence[Request],
         stages: Stages | None = None,
+        *,
+        costs: bool = True,
     ) -> tuple[list[list[Medium]], list[float]]:
         """Run the tower once a kind over the whole batch, then connect and reduce each medium.
 
-        Returns the media of each request and what they cost the vision side.
+        `views` holds the media of each request. Returns the packed media of each request and
+        what they cost the vision side in operations (0 without `costs`).
         """
         stages = stages or Stages(self.family.model.device)
-        flat = [item for row in seen for item in row]
+        flat = [item for row in views for item in row]
         maps: dict[int, FeatureMap] = {}
         merger = self._system("encode")
         merging = merger.merging if merger else None
-        costs: dict[int, float] = {}
+        flops = [0.0] * len(flat)
         with stages("encode"):
             for kind in ("image", "video"):
-                places = [i for i, item in enumerate(flat) if item.views.kind == kind]
+                places = [i for i, item in enumerate(flat) if item.kind == kind]
                 if not places:
                     continue
                 needs = self._needs()
-                views = [self._on_device(flat[i].views) for i in places]
-                made = self.family.encode(views, needs, merging)
+                inputs = [self._on_device(flat[i]) for i in places]
+                made = self.family.encode(inputs, needs, merging)
                 maps |= zip(places, made, strict=True)
         with stages("connect+reduce"):
             for kind in ("image", "video"):
-                places = [i for i, item in enumerate(flat) if item.views.kind == kind]
+                places = [i for i, item in enumerate(flat) if item.kind == kind]
                 if not places:
                     continue
                 projected = self.family.project([maps[i] for i in places])
                 for place, item in zip(places, projected, strict=True):
                     maps[place] = item
-                    count = item.features[..., 0].numel()
-                    costs[place] = vision_flops(self.family, [item.views], count, merging)
+                    if costs:
+                        count = item.features[..., 0].numel()
+                        flops[place] = vision_flops(self.family, [item.views], count, merging)
             in_order = iter(range(len(flat)))
-            rows = [[next(in_order) for _ in row] for row in seen]
+            rows = [[next(in_order) for _ in row] for row in views]
             media = [
                 [self._medium(maps[place], request) for place in row]
                 for row, request in zip(rows, requests, strict=True)
             ]
-        return media, [sum(costs[place] for place in row) for row in rows]
+        return media, [sum(flops[place] for place in row) for row in rows]
 
     def _needs(self) -> list[Need]:
         return [need for system in self.plan.systems for need in needs_of(system)]
@@ -409,7 +421,7 @@ class VLM:
         text = self.family.prompt_text(messages)
         views = [item.views for item in seen]
         ids = self.family.ids(self.family.expand(text, views))
-        return splice(self.family, ids, media, self._embed)
+        return splice(self.family, ids, media, self.embed)
 
     # ---- the decoder -------------------------------------------------------------------------
 
@@ -421,6 +433,7 @@ class VLM:
             prunable=batch.prunable,
             media=batch.medium,
             index=batch.index,
+            group=batch.group,
         )
 
     def _answer(
@@ -433,7 +446,7 @@ class VLM:
         streamer: BaseStreamer | None,
     ) -> list[Reply]:
         family = self.family
-        filler = self._embed(torch.tensor([family.pad_token]))[0]
+        filler = self.embed(torch.tensor([family.pad_token]))[0]
         batch = pad([item.prompt for item in prepared], filler)
         self._check_length(int(batch.positions.max()) + 1, options["max_new_tokens"])
         device = family.model.device

@@ -67,6 +67,7 @@ def splice(
     medium: list[Tensor] = []
     prunable: list[Tensor] = []
     index: list[Tensor] = []
+    group: list[Tensor] = []
     extra: list[list[Tensor]] = []
     full_runs: list[VisualRun | int] = []
     kept_runs: list[VisualRun | int] = []
@@ -81,6 +82,7 @@ def splice(
             medium.append(torch.full((count,), -1, device=device))
             prunable.append(torch.zeros(count, dtype=torch.bool, device=device))
             index.append(torch.arange(length, length + count, device=device))
+            group.append(torch.full((count,), -1, device=device))
             full_runs.append(count)
             kept_runs.append(count)
             spans.append(Span("text", at, at + count))
@@ -94,6 +96,8 @@ def splice(
             medium.append(torch.full((count,), piece.medium, device=device))
             prunable.append(item.kept.prunable[rows])
             index.append(length + item.kept.index[rows] - piece.start)
+            parts = item.kept.view if item.kept.group is None else item.kept.group
+            group.append(parts[rows])
             extra.append([more[rows] for more in item.kept.extra])
             part = slice(piece.start, piece.stop)
             full_runs.append(VisualRun(item.full.coords[part], item.full.time[part], item.kind))
@@ -120,6 +124,7 @@ def splice(
         length=length,
         spans=tuple(spans),
         extra=tuple(torch.cat(parts) for parts in zip(*extra, strict=True)) if extra else (),
+        group=torch.cat(group),
     )
 
 
@@ -177,6 +182,7 @@ class Batch:
     medium: Tensor  # (B, L), -1 for text and padding
     prunable: Tensor  # (B, L)
     index: Tensor  # (B, L)
+    group: Tensor  # (B, L), -1 for text and padding
     extra: tuple[Tensor, ...]  # DeepStack: (n, D) over all rows' visual positions in order
 
 
@@ -207,6 +213,7 @@ def pad(prompts: Sequence[Prompt], filler: Tensor) -> Batch:
         medium=padded([p.medium for p in prompts], -1),
         prunable=padded([p.prunable for p in prompts], False),
         index=padded([p.index for p in prompts], 0),
+        group=padded([p.medium if p.group is None else p.group for p in prompts], -1),
         extra=tuple(
             torch.cat(parts) for parts in zip(*[p.extra for p in prompts if p.extra], strict=True)
         ),

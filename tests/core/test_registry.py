@@ -22,6 +22,7 @@ class Sample:
     fast: bool = knob(True, "whether")
     how: Literal["mean", "max"] = knob("mean", "in which way", choices=("mean", "max"))
     shape: tuple[int, ...] = knob((2, 3), "the shape", low=1)
+    shares: tuple[float, ...] = knob((), "the shares", low=0, high=1)
 
     def check(self) -> None:
         if self.layer == 7:
@@ -67,8 +68,17 @@ def test_the_catalogue_says_what_was_declared() -> None:
         "fast": "bool",
         "how": "str",
         "shape": "ints",
+        "shares": "floats",
     }
-    assert [item.default for item in found.knobs.values()] == [0.25, 2, 0.5, True, "mean", (2, 3)]
+    assert [item.default for item in found.knobs.values()] == [
+        0.25,
+        2,
+        0.5,
+        True,
+        "mean",
+        (2, 3),
+        (),
+    ]
 
 
 def test_every_knob_says_what_it_allows() -> None:
@@ -80,6 +90,7 @@ def test_every_knob_says_what_it_allows() -> None:
         "fast": "true or false",
         "how": "one of mean, max",
         "shape": "whole numbers like 16,12,12 of 1 or more",
+        "shares": "numbers like 0.5,0.25 from 0 to 1",
     }
 
 
@@ -99,6 +110,9 @@ def test_every_knob_says_what_it_allows() -> None:
         ({"shape": "16,12,12"}, (16, 12, 12)),
         ({"shape": "16x12"}, (16, 12)),
         ({"shape": [4, 5]}, (4, 5)),
+        ({"shares": "0.5,1"}, (0.5, 1.0)),
+        ({"shares": [1, 0.25]}, (1.0, 0.25)),
+        ({"shares": ""}, ()),
         ({"share": 1}, 1.0),
         ({"keep": 7}, 7),
     ],
@@ -147,6 +161,11 @@ def test_values_are_read_from_text_and_plain_values(text: dict[str, Any], value:
         {"shape": [True]},
         {"shape": "4,,5"},
         {"shape": "a,b"},
+        {"shares": [True]},
+        {"shares": [1.5]},
+        {"shares": ["0.5"]},
+        {"shares": "0.5,,1"},
+        {"shares": 0.5},
     ],
 )
 def test_a_wrong_value_names_the_system_the_knob_and_what_is_allowed(knobs: dict[str, Any]) -> None:

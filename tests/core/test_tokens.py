@@ -57,6 +57,14 @@ def test_taking_keeps_the_order_whatever_is_given() -> None:
     assert taken.total == whole.total
 
 
+def test_tokens_take_the_places_of_others_and_keep_all_else() -> None:
+    whole = tokens(6)
+    placed = whole.placed(torch.tensor([5, 0, 2]), torch.tensor([2, 4, 1]))
+    rows = columns(whole)
+    expected = {name: value[[2, 5, 0]] for name, value in rows.items()}
+    assert_equal(placed, expected | {"index": rows["index"][[1, 2, 4]]})
+
+
 def test_nothing_can_be_taken() -> None:
     none = tokens(6).take(torch.tensor([], dtype=torch.long))
     assert len(none) == 0

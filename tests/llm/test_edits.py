@@ -570,3 +570,112 @@ def test_what_is_dropped_is_not_computed() -> None:
         return counter.get_total_flops()
 
     assert flops([dropping(1, every=180)]) < 0.35 * flops([])
+
+
+@ALL
+def test_a_reordered_token_is_followed_to_its_new_column(make: Any) -> None:
+    model = make()
+    embeds, mask = prompt(model), torch.ones(1, 20, dtype=torch.long)
+    decoder, swapped = decoder_of(model), torch.arange(20)
+    swapped[[6, 9]] = torch.tensor([9, 6])
+
+    def choose(hidden: Tensor, layout: Layout, scores: Tensor | None) -> Edit:
+        keep = ~layout.prunable | torch.isin(layout.index, torch.tensor([6, 8, 9]))
+        return Edit(keep, hidden[:, swapped], "renumber", source=swapped[None])
+
+    def last(hidden: Tensor, layout: Layout, scores: Tensor | None) -> Edit:
+        return Edit(~layout.prunable | (layout.index == 9))
+
+    text = [*range(4)], [*range(14, 20)]
+    with edited(decoder, [Using(2, choose), Using(3, last)], layout_of(mask)) as trace:
+        got = generate(model, embeds)
+    assert trace.kept(2).tolist() == [*text[0], 9, 8, 6, *text[1]]
+    assert trace.kept(3).tolist() == [*text[0], 9, *text[1]]
+    assert kv_tokens(got.past_key_values) == [24, 24, 17, 15, 15]
+
+
+def test_marks_made_before_the_first_layer_are_carried_to_every_edit() -> None:
+    model = qwen2()
+    embeds, mask = prompt(model), torch.ones(1, 20, dtype=torch.long)
+    seen = []
+
+    @dataclass(frozen=True)
+    class Marking(Using):
+        def mark(self, embeds: Tensor, layout: Layout) -> Tensor:
+            return embeds[..., 0]
+
+    def choose(hidden: Tensor, layout: Layout, scores: Tensor | None) -> Edit:
+        seen.append((layout.index, layout.marks, layout.prunable_at_start[0, :1].tolist()))
+        return Edit(~layout.prunable | (layout.index % 2 == 0))
+
+    with edited(model.model, [Marking(1, choose), Using(3, choose)], layout_of(mask)):
+        generate(model, embeds)
+    assert [len(index[0]) for index, _, _ in seen] == [20, 15]
+    for index, marks, start in seen:
+        assert torch.equal(marks, embeds[..., 0].gather(1, index))
+        assert start == [10]
+
+
+@ALL
+def test_evicted_tokens_are_gone_from_the_layers_before_too(make: Any) -> None:
+    model = make()
+    embeds, mask = prompt(model, 2), torch.ones(2, 20, dtype=torch.long)
+    mask[0, :3] = 0
+
+    @dataclass(frozen=True)
+    class Evicting(Using):
+        evicts = True
+
+    def choose(hidden: Tensor, layout: Layout, scores: Tensor | None) -> Edit:
+        keep = ~layout.prunable | (layout.index % 5 == 0)
+        keep[-1] |= layout.index[-1] == 6  # rows keep different counts
+        return Edit(keep)
+
+    with edited(decoder_of(model), [Evicting(3, choose)], layout_of(mask)) as trace:
+        got = generate(model, embeds, mask)
+    assert kv_tokens(got.past_key_values) == [24, 17, 17, 17, 17]
+    assert trace.visual.tolist() == [[10, 10]] * 3 + [[2, 3]] * 2
+    with edited(decoder_of(model), [Evicting(3, choose)], layout_of(mask[1:])):
+        alone = generate(model, embeds[1:], mask[1:])
+    for mine, right in zip(got.logits, alone.logits, strict=True):
+        torch.testing.assert_close(mine[1], right[0], atol=2e-5, rtol=1e-5)
+
+
+def test_the_answer_no_longer_sees_evicted_tokens() -> None:
+    model = qwen2()
+    embeds, mask = prompt(model), torch.ones(1, 20, dtype=torch.long)
+
+    @dataclass(frozen=True)
+    class Evicting(Using):
+        evicts = True
+
+    def none(hidden: Tensor, layout: Layout, scores: Tensor | None) -> Edit:
+        return Edit(~layout.prunable)
+
+    with edited(model.model, [Evicting(4, none)], layout_of(mask)):
+        cache = DynamicCache(config=model.config)
+        with torch.no_grad():
+            model(inputs_embeds=embeds, attention_mask=mask, past_key_values=cache)
+        before = [layer.keys.clone() for layer in cache.layers]
+    assert [keys.shape[2] for keys in before] == [20, 10, 10, 10, 10]
+    plain = DynamicCache(config=model.config)
+    with torch.no_grad():
+        model(inputs_embeds=embeds, attention_mask=mask, past_key_values=plain)
+    text = [*range(4), *range(14, 20)]
+    for layer in (1, 2, 3):
+        assert torch.equal(before[layer], plain.layers[layer].keys[:, :, text])
+
+    # Layer 0 still holds them, but the answer does not see them there either.
+    logits = []
+    for noise in (0.0, 5.0):
+        with edited(model.model, [Evicting(4, none)], layout_of(mask)), torch.no_grad():
+            cache = DynamicCache(config=model.config)
+            model(inputs_embeds=embeds, attention_mask=mask, past_key_values=cache)
+            cache.layers[0].keys[:, :, 4:14] += noise
+            cache.layers[0].values[:, :, 4:14] += noise
+            longer = torch.ones(1, 21, dtype=torch.long)
+            token = torch.tensor([[7]])
+            logits.append(
+                model(input_ids=token, attention_mask=longer, past_key_values=cache).logits
+            )
+    torch.testing.assert_close(logits[0], logits[1])

@@ -72,3 +72,24 @@ def test_taking_twice_is_taking_the_composition(first: int, second: int) -> None
     assert torch.equal(twice.visual, once.visual)
     assert torch.equal(twice.index, once.index)
     assert torch.equal(twice.padding, once.padding)
+
+
+def test_words_are_the_text_behind_the_last_visual_token() -> None:
+    assert example().words.tolist() == [[False] * 5 + [True]] * 2
+    text = Layout.of(torch.tensor([[0, 1, 1]]), torch.zeros(1, 3))
+    assert text.words.tolist() == [[False, True, True]]
+
+
+def test_the_number_at_the_start_is_of_each_medium_and_survives_dropping() -> None:
+    layout = example()
+    assert layout.prunable_at_start[:, :2].tolist() == [[2, 0], [2, 1]]
+    shorter = layout.take(torch.tensor([[1, 5], [2, 5]]))
+    assert shorter.prunable_at_start[:, :2].tolist() == [[2, 0], [2, 1]]
+    assert layout.tail(3).prunable_at_start[:, :2].tolist() == [[1, 0], [0, 1]]
+
+
+def test_marks_go_with_their_tokens() -> None:
+    layout = replace(example(), marks=torch.arange(12).view(2, 6))
+    marks = layout.take(torch.tensor([[2, 4, 5], [0, 3, 5]])).marks
+    assert marks is not None
+    assert marks.tolist() == [[2, 4, 5], [6, 9, 11]]

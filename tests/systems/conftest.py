@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 import sparsight.systems
-from sparsight.core.tokens import FeatureMap, Views, VisualTokens, feature_map
+from sparsight.core.tokens import FeatureMap, Views, VisualTokens, feature_map, pack
 
 sparsight.systems.load()
 
@@ -48,10 +49,17 @@ def make_map(features: Tensor, **signals: Tensor) -> FeatureMap:
     return feature_map(features, views, signals)
 
 
+def make_rows(
+    x: Tensor, projector: Callable[[Tensor], Tensor] | None = None, **signals: Tensor
+) -> VisualTokens:
+    """Tokens of views (V, N, C), each one row of patches, with (V, N, S) signals."""
+    of_patches = {name: value[:, None] for name, value in signals.items()}
+    item = replace(make_map(x[:, None]), signals=of_patches, projector=projector)
+    return pack(item, lambda x, _: x.flatten(0, 2))
+
+
 def make_tokens(count: int, width: int = 4, views: int = 1) -> VisualTokens:
     """Random tokens of `views` rows of patches."""
-    from sparsight.core.tokens import pack
-
     torch.manual_seed(0)
     features = torch.randn(views, 1, count // views, width)
     return pack(make_map(features), lambda x, _: x.flatten(0, 2))

@@ -127,6 +127,63 @@ def each_view(share: float) -> Kept:
     return check
 
 
+def of_film(kept: Kept) -> Kept:
+    """That of a film; a picture stays whole."""
+
+    def check(item: TokenMap, whole: TokenMap) -> bool:
+        return (kept if "frame" in item.role else all_of_it)(item, whole)
+
+    return check
+
+
+def windows(share: float) -> Kept:
+    """The first of every four frames whole, that share of the others."""
+
+    def check(item: TokenMap, whole: TokenMap) -> bool:
+        counts = item.kept_view[item.kept_view >= 0].bincount().tolist()
+        sizes = whole.view[whole.view >= 0].bincount().tolist()
+        wanted = [int(size * share) if at % 4 else size for at, size in enumerate(sizes)]
+        return counts == wanted
+
+    return check
+
+
+def no_more(item: TokenMap, whole: TokenMap) -> bool:
+    """No more than there were, and something of each medium."""
+    return 0 < len(item.kept) <= len(whole.box)
+
+
+def fewer(item: TokenMap, whole: TokenMap) -> bool:
+    """Something of each view, but not all of them; how much depends on the content."""
+    views = item.kept_view[item.kept_view >= 0]
+    whole_views = whole.view[whole.view >= 0]
+    return len(views) < len(whole_views) and torch.equal(views.unique(), whole_views.unique())
+
+
+def rounded_down(share: float) -> Kept:
+    """That share of each medium, but for less than a token a view."""
+
+    def check(item: TokenMap, whole: TokenMap) -> bool:
+        wanted = count_of(share, int((whole.view >= 0).sum()))
+        return wanted - len(item.role) < int((item.kept_view >= 0).sum()) <= wanted
+
+    return check
+
+
+def about(share: float) -> Kept:
+    """That share of each medium, but for a token a view."""
+
+    def check(item: TokenMap, whole: TokenMap) -> bool:
+        wanted = share * int((whole.view >= 0).sum())
+        return abs(int((item.kept_view >= 0).sum()) - wanted) < len(item.role) + 1
+
+    return check
+
+
+def pairs_of_views(item: TokenMap, whole: TokenMap) -> bool:
+    return item.kept_view.bincount().tolist() == [2] * len(item.role)
+
+
 def all_of_it(item: TokenMap, whole: TokenMap) -> bool:
     return len(item.kept) == len(whole.box)
 
@@ -156,6 +213,7 @@ class Case:
     media: tuple[str, ...] = field(default=("mixed", "pictures"))
 
 
+FILMS = ("mixed", "film")
 HALF = {"keep": 0.5}
 ALL = {"keep": 1.0}
 CASES = {
@@ -163,8 +221,35 @@ CASES = {
     "uniform": Case(HALF, ALL, halves(0.5)),
     "pool": Case(HALF, ALL, at_most(0.5)),
     "downsample": Case(HALF, ALL, at_most(0.5)),
+    "divprune": Case(HALF, ALL, halves(0.5)),
     "fastervlm": Case(HALF, ALL, each_view(0.5), CLS, missing="cls attention"),
     "fastv": Case({**HALF, "layer": 1}, {**ALL, "layer": 1}, all_of_it),
+    "pyramiddrop": Case({"layers": (1,)}, {"keep": 1.0, "layers": (1,)}, all_of_it),
+    "sparsevlm": Case(
+        {"layers": (1,), "counts": (1,)}, {"layers": (1,), "counts": (9999,)}, all_of_it
+    ),
+    "gsearch": Case({"keep": 0.7}, ALL, all_of_it),
+    "evs": Case(HALF, ALL, of_film(halves(0.5)), media=FILMS),
+    "vidcom2": Case(HALF, ALL, of_film(halves(0.5)), media=FILMS),
+    "dycoke": Case(
+        {"rate": 0.5, "layer": 1},
+        {"rate": 0.0, "forget": 0.0},
+        of_film(windows(0.5)),
+        media=FILMS,
+    ),
+    "flashvid": Case(
+        {**HALF, "layer": 1, "score": "none"},
+        {**ALL, "layer": 1, "inside": 1.0, "score": "none"},
+        of_film(fewer),
+        media=FILMS,
+    ),
+    "prunevid": Case(
+        {**HALF, "static": 0.0, "layer": 1, "inside": 0.5},
+        {**ALL, "static": 1.0, "layer": 1, "inside": 1.0},
+        of_film(no_more),
+        media=FILMS,
+    ),
+    "yopo": Case({"skip": (0, 1)}, {"through": 1.0, "alone": False}, all_of_it),
     "tome": Case({"r": 2}, {"r": 0}, all_of_it, BLOCKS, saves=False, missing="tower blocks"),
     "pllava": Case(
         {"shape": (2, 1, 2), "frames": 4},
@@ -182,6 +267,27 @@ CASES = {
         selects=True,
         missing="square views",
         media=("film",),
+    ),
+    "visionzip": Case(HALF, ALL, each_view(0.5), CLS, missing="cls attention"),
+    "prumerge": Case(
+        {**HALF, "adaptive": False},
+        {**ALL, "adaptive": False},
+        each_view(0.5),
+        CLS,
+        missing="cls attention joined",
+    ),
+    "vispruner": Case(HALF, ALL, each_view(0.5), CLS, missing="cls attention"),
+    "cdpruner": Case(HALF, ALL, each_view(0.5)),
+    "hired": Case(HALF, ALL, rounded_down(0.5), CLS, missing="cls attention"),
+    "fourier-vlm": Case({"grid": (1, 2)}, {"ratio": 1.0}, pairs_of_views, packs=True),
+    "llavolta": Case({"layer": 1, "stride": 2}, {"layer": 1, "stride": 1}, all_of_it),
+    "holitom": Case(
+        {"keep": 0.25, "layer": 1},
+        {**ALL, "tau": 1.0, "inner": 0.0},
+        about(0.25),
+        BLOCKS,
+        missing="received attention",
+        media=("mixed", "pictures", "film"),
     ),
 }
 
@@ -324,7 +430,7 @@ def test_a_row_of_a_batch_equals_the_row_alone(
     case = CASES[system]
     fast = models(family).using(system, **case.knobs)
     rows = [[user(MOVIE, QUESTION)], [user(MOVIE, "where is the red cat in it ? one word .")]]
-    if system != "ts-llava":
+    if "pictures" in case.media:
         rows[1] = [user(PICTURE_1, "where is the red cat in it ? one word .")]
         rows.append([user("where is the cat ?")])
     for row, reply in zip(rows, fast.chat_batch(rows, max_tokens=NEW), strict=True):
@@ -334,6 +440,28 @@ def test_a_row_of_a_batch_equals_the_row_alone(
         for one, two in zip(reply.maps, alone.maps, strict=True):
             assert torch.equal(one.kept, two.kept)
             assert torch.equal(one.layers, two.layers)
+
+
+BY_CLS: dict[str, dict[str, Any]] = {
+    "fastervlm": {},
+    "visionzip": {},
+    "prumerge": {"adaptive": False},
+    "vispruner": {},
+    "hired": {},
+}
+
+
+@pytest.mark.parametrize("family", sorted(BLOCKS - CLS))
+@pytest.mark.parametrize("system", BY_CLS)
+def test_towers_without_cls_take_the_substitute(
+    models: Callable[..., VLM], plain: Callable[[str, str], Reply], system: str, family: str
+) -> None:
+    knobs = {**HALF, **BY_CLS[system], "score": "received"}
+    fast = models(family).using(system, **knobs)
+    reply = fast.ask(MEDIA["mixed"], QUESTION, max_tokens=NEW)
+    assert_reduced(CASES[system], reply, plain(family, "mixed"), fast)
+    again = fast.ask(MEDIA["mixed"], QUESTION, max_tokens=NEW)
+    assert again.tokens == reply.tokens
 
 
 @pytest.mark.parametrize("family", sorted(EVERYWHERE))
@@ -359,6 +487,15 @@ COMPOSED: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("fastv", {"keep": 3, "layer": 1}),
     ],
     "fastervlm+fastv": [("fastervlm", {"keep": 4}), ("fastv", {"keep": 3, "layer": 1})],
+    "evs+pyramiddrop": [("evs", {"keep": 0.6}), ("pyramiddrop", {"layers": (1,)})],
+    "vidcom2+sparsevlm": [
+        ("vidcom2", {"keep": 0.6}),
+        ("sparsevlm", {"layers": (1,), "counts": (2,)}),
+    ],
+    "pllava+gsearch": [
+        ("pllava", {"shape": (2, 2, 2), "frames": 4}),
+        ("gsearch", {"keep": 0.7}),
+    ],
     "pllava+uniform": [("pllava", {"shape": (2, 2, 2), "frames": 4}), ("uniform", {"keep": 5})],
 }
 

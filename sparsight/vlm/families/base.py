@@ -114,9 +114,9 @@ class Family:
         """The needs this family can meet."""
         found = {"film"} if FILM in self.supports else set()
         if can_observe(self.blocks("image")):
-            found |= {"received_attention", "keys"}
+            found |= {"received_attention", "keys", "features"}
             if self.has_cls("image"):
-                found.add("cls_attention")
+                found |= {"cls_attention", "cls_attention_joined", "cls_feature"}
         if can_merge(self.blocks("image")):
             found.add("tower_blocks")
         if FILM in self.supports:
@@ -214,20 +214,27 @@ class Family:
             stack.enter_context(merging(blocks[: producer + 1], plan))
             tower = self.stack(kind) or self.tower(kind)
             reads = {
-                need.name: (layer, stack.enter_context(probe(tower, {layer: rule})))
+                need: (layer, stack.enter_context(probe(tower, {layer: rule})))
                 for need in needs
                 if (rule := _SIGNALS.get(need.name)) is not None
-                for layer in [producer + need.block + 1 if need.block < 0 else need.block]
+                for layer in [self._block(need, kind)]
             }
             features = self.tower_features(kind, **self.batch_inputs(views))
         signals: dict[str, Tensor] = {}
-        for name, (layer, scores) in reads.items():
+        for need, (layer, scores) in reads.items():
             value = scores[layer]  # (V, H, 1, N), or (V, H, N, a) for keys
-            value = value.transpose(1, 2).flatten(2) if name == "keys" else value[:, :, 0].mT
-            value = value if plan is None else plan.restore(value, layer)
-            signals[name] = value[:, 1:] if cls else value
-        if plan is not None and plan.source is not None:
-            features = _unmerge(features, plan, cls)
+            value = value.transpose(1, 2).flatten(2) if need.name == "keys" else value[:, :, 0].mT
+            # What the last merging block leaves is what all blocks behind it see.
+            value = value if plan is None else plan.restore(value, min(layer, producer + 1))
+            signals[need.key] = value[:, 1:] if cls else value
+        if plan is not None:
+            features = plan.restore(features)  # the grid that the connector expects
+        first, features = features[:, :1], features[:, 1:] if cls else features
+        names = {need.name for need in needs}
+        if "features" in names:
+            signals["features"] = features
+        if "cls_feature" in names:
+            signals["cls_feature"] = first.expand_as(features)
         sizes = [len(item) for item in views]
         parts = features.split(sizes)
         split = {name: value.split(sizes) for name, value in signals.items()}
@@ -240,14 +247,19 @@ class Family:
             for place, item in enumerate(views)
         ]
 
+    def _block(self, need: Need, kind: str) -> int:
+        """The index of the tower block that a need is read from."""
+        if need.block == "last":
+            return len(self.blocks(kind)) - 1
+        return self.producer(kind) + need.block + 1 if need.block < 0 else need.block
+
     def tower_features(self, kind: str, pixels: Tensor) -> Tensor:
-        """Pixels (V, 3, S, S) -> the selected features (V, N, C), CLS removed."""
+        """Pixels (V, 3, S, S) -> the selected features (V, N, C), CLS first where there is one."""
         # Recent transformers keep a layer named by its number alone; older ones keep all.
         layer = self.config.vision_feature_layer
         wanted = layer if isinstance(layer, int) and layer else True
         out = self.tower(kind)(pixels.to(self.model.dtype), output_hidden_states=wanted)
-        features = self.selected(out.hidden_states)
-        return features[:, 1:] if self.has_cls(kind) else features
+        return self.selected(out.hidden_states)
 
     def selected(self, states: Sequence[Tensor]) -> Tensor:
         """The hidden states (V, N, C) that are the features; several layers stand side by side."""
@@ -259,10 +271,15 @@ class Family:
     def project(self, maps: Sequence[FeatureMap]) -> list[FeatureMap]:
         """Project features (V, h, w, C) of several media to (V, h', w', D) in one call."""
         flat = torch.cat([item.features.flatten(1, 2) for item in maps])
-        projected = self.inner.multi_modal_projector(flat)
-        parts = projected.split([len(item.views) for item in maps])
+        projector = self.inner.multi_modal_projector
+        parts = projector(flat).split([len(item.views) for item in maps])
         return [
-            item.with_features(part.unflatten(1, tuple(item.features.shape[1:3])))
+            replace(
+                item,
+                features=part.unflatten(1, tuple(item.features.shape[1:3])),
+                raw=item.features,
+                projector=projector,
+            )
             for item, part in zip(maps, parts, strict=True)
         ]
 
@@ -302,15 +319,6 @@ class Family:
         return torch.arange(length)[None]
 
 
-def _unmerge(features: Tensor, plan: TowerMerge, cls: bool) -> Tensor:
-    """Give merged features (V, n, C) back to every patch they came from, so that the grid that
-    the connector expects holds."""
-    if not cls:
-        return plan.restore(features)
-    # `plan` counts the CLS token, which is gone from the features: any row can fill its place.
-    return plan.restore(torch.cat([features[:, :1], features], 1))[:, 1:]
-
-
 def write_out(text: str, media: Sequence[tuple[str, str]]) -> str:
     """Put something in the place of every placeholder of a templated prompt.
 
@@ -343,6 +351,7 @@ class VisualRun:
 #: Signals read from the tower, and the attention rows they are made of.
 _SIGNALS: dict[str, Rows] = {
     "cls_attention": "cls",
+    "cls_attention_joined": "cls-joined",
     "received_attention": "received",
     "keys": "keys",
 }

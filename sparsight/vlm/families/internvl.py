@@ -124,8 +124,7 @@ class InternVL(Family):
         out = self.inner.vision_tower(
             pixel_values=pixels.to(self.model.dtype), output_hidden_states=not last
         )
-        features = out.last_hidden_state if last else out.hidden_states[layer]
-        return features[:, 1:] if self.has_cls(kind) else features
+        return out.last_hidden_state if last else out.hidden_states[layer]
 
     def project(self, maps: Sequence[FeatureMap]) -> list[FeatureMap]:
         """Features (V, h, w, C) -> (V, h/2, w/2, D): every 2x2 patches become one token."""

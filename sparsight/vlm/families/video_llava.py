@@ -70,6 +70,8 @@ class VideoLlava(Llava):
             replace(
                 item,
                 features=done.features[:, 0, 1:].unflatten(1, item.features.shape[1:3]),
+                raw=item.features,
+                projector=done.projector,
                 cls=done.features[:, 0, 0],
             )
             for item, done in zip(films, super().project(wide), strict=True)
@@ -89,6 +91,7 @@ class VideoLlava(Llava):
                 name: _with_cls(value, value.flatten(1, 2).mean(1))
                 for name, value in features.signals.items()
             },
+            projector=features.projector,
         )
         return pack(wide, self.layout(wide))
 

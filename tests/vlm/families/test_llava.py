@@ -103,6 +103,43 @@ class TestLlava(FamilyTests):
         expected = out.attentions[-2][:, :, 0, 1:].mT.unflatten(1, views.grid)
         assert torch.allclose(features.signals["cls_attention"], expected, atol=1e-6)
 
+    @torch.no_grad()
+    def test_a_signal_of_another_block_has_its_own_name(self, made):
+        views = made.family.film_views(film(48, 64), TIMES, 2.0)
+        needs = [
+            Need("cls_attention", block=0),
+            Need("cls_attention_joined", block="last"),
+            Need("keys", block="last"),
+        ]
+        [features] = made.family.encode([views], needs)
+        tower = made.model.model.vision_tower
+        tower.set_attn_implementation("eager")
+        out = tower(views.inputs["pixel_values"], output_attentions=True, output_hidden_states=True)
+        tower.set_attn_implementation("sdpa")
+        first = out.attentions[0][:, :, 0, 1:].mT.unflatten(1, views.grid)
+        assert torch.allclose(features.signals["cls_attention@0"], first, atol=1e-6)
+        block = made.family.blocks("image")[-1]
+        given = block.layer_norm1(out.hidden_states[-2])
+        query, key = block.self_attn.q_proj(given), block.self_attn.k_proj(given)
+        joined = (query[:, :1] @ key.mT * key.shape[-1] ** -0.5).softmax(-1)[:, 0, 1:]
+        assert torch.allclose(features.signals["keys@last"].flatten(1, 2), key[:, 1:], atol=1e-6)
+        got = features.signals["cls_attention_joined@last"]
+        assert torch.allclose(got, joined.view(*got.shape), atol=1e-6)
+
+    @torch.no_grad()
+    def test_the_towers_features_and_cls_token_can_be_had(self, made):
+        views = made.family.film_views(film(48, 64), TIMES, 2.0)
+        [features] = made.family.encode([views], [Need("features"), Need("cls_feature")])
+        out = made.model.model.vision_tower(views.inputs["pixel_values"], output_hidden_states=True)
+        state = made.family.selected(out.hidden_states)
+        assert torch.equal(features.signals["features"].flatten(1, 2), state[:, 1:])
+        assert torch.equal(features.signals["cls_feature"][:, 0, 0], state[:, 0])
+        [projected] = made.family.project([features])
+        tokens = made.family.pack(projected)
+        again = tokens.projector(tokens.signals["features"])
+        assert torch.allclose(again, tokens.embeds, atol=1e-6)
+        assert torch.equal(projected.raw.flatten(1, 2), state[:, 1:])
+
     def test_text_may_not_hold_a_placeholder(self, made):
         views = made.family.picture_views(picture(30, 40), True)
         with pytest.raises(UserError, match="'<image>' 2 times for 1 media"):
