@@ -19,12 +19,11 @@ import numpy as np
 import torch
 from mini_data import to_pixels
 from mini_model import MINI
+from mini_questions import FILM_TASKS, PICTURE_TASKS, Question, questions, score
+from mini_render import render
+from mini_scenes import sample_scene
 from torch import Tensor
 from transformers import AutoTokenizer, LlavaOnevisionForConditionalGeneration
-
-from sparsight.world.questions import FILM_TASKS, PICTURE_TASKS, Question, questions, score
-from sparsight.world.render import render
-from sparsight.world.scenes import sample_scene
 
 # name, tasks, frames of a scene, pictures in the prompt
 EXAMS = {

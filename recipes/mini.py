@@ -30,13 +30,12 @@ import torch.nn.functional as F
 from evaluate_mini import Examinee
 from mini_data import CROWDED, MOTIONS, Batch, LookLabels, make_batch
 from mini_model import GRID, MINI, PREFIX, SEED, build_model, build_tokenizer, export
+from mini_questions import questions, score
+from mini_render import render
+from mini_scenes import COLORS, KINDS, SIDE, sample_scene
 from PIL import Image
 from torch import Tensor, nn
 from transformers import LlavaOnevisionForConditionalGeneration
-
-from sparsight.world.questions import questions, score
-from sparsight.world.render import render
-from sparsight.world.scenes import COLORS, KINDS, SIDE, sample_scene
 
 
 class LookHeads(nn.Module):

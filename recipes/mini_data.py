@@ -10,12 +10,11 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 from mini_model import GRID, PATCH, SEED, TURN
+from mini_questions import Question, questions
+from mini_render import frame_times, render_with_owners
+from mini_scenes import COLORS, KINDS, SIDE, Scene, sample_crowd, sample_scene
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
-
-from sparsight.world.questions import Question, questions
-from sparsight.world.render import frame_times, render_with_owners
-from sparsight.world.scenes import COLORS, KINDS, SIDE, Scene, sample_crowd, sample_scene
 
 CROWDED = UNKNOWN = -100  # ignored by the losses
 MOTIONS = ("still", "left", "right", "up", "down")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mini_questions import questions
+from mini_scenes import SIDE, sample_scene
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     CLIPVisionConfig,
@@ -17,9 +19,6 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
 )
-
-from sparsight.world.questions import questions
-from sparsight.world.scenes import SIDE, sample_scene
 
 MINI = Path(__file__).parents[1] / "sparsight" / "world" / "mini"
 SEED = 0

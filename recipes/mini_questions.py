@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-
-from sparsight.world.scenes import COLORS, LETTERS, SHAPES, SIDE, Scene, Thing
+from mini_scenes import COLORS, LETTERS, SHAPES, SIDE, Scene, Thing
 
 PICTURE_TASKS = ("color", "shape", "exists", "count", "letter", "where")
 FILM_TASKS = (*PICTURE_TASKS, "move", "first")

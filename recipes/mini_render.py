@@ -6,9 +6,8 @@ import math
 from functools import lru_cache
 
 import numpy as np
+from mini_scenes import COLORS, LETTERS, SIDE, Scene
 from PIL import Image, ImageDraw, ImageFont
-
-from sparsight.world.scenes import COLORS, LETTERS, SIDE, Scene
 
 _FINE = 4  # sprites are drawn this much larger, then scaled down, for soft edges
 

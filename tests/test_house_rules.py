@@ -37,7 +37,9 @@ SLOTS = {
     "decoding", "pipelines", "recipes", "benchmarks", "generation", "weights", "baselines", "peers",
 }  # fmt: skip
 SYSTEMS_MAY_IMPORT = {"core", "ops", "modules", "llm", "media"}
-IMPORTED_AS = {"pyyaml": "yaml", "pillow": "PIL", "opencv-python-headless": "cv2"}
+IMPORTED_AS = {
+    "pyyaml": "yaml", "pillow": "PIL", "opencv-python-headless": "cv2", "scikit-learn": "sklearn",
+}  # fmt: skip
 
 
 # The package as the rules see it

@@ -12,6 +12,8 @@ from sparsight.cli.demo import demo
 from sparsight.cli.models import models
 from sparsight.cli.see import see
 from sparsight.cli.systems import systems
+from sparsight.cli.train import train
+from sparsight.cli.world import world
 
 app = typer.Typer(
     add_completion=False,
@@ -19,8 +21,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Ask image and video language models with a fraction of their visual tokens.",
 )
-for command in (ask, see, systems, models, demo):
+for command in (ask, see, systems, models, demo, train):
     app.command()(command)
+app.add_typer(world, name="world")
 
 
 @app.callback(invoke_without_command=True)

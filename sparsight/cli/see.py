@@ -59,7 +59,7 @@ def see(
         print(plain(reply.text))
     for line in counts(drawn):
         print(plain(line))
-    notes().print(f"wrote {out} and {html}", markup=False)
+    notes().print(f"wrote {out} and {html}", markup=False, soft_wrap=True)
 
 
 def split(words: list[str]) -> tuple[list[str], str]:

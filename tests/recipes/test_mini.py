@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "recipes"))
-
-from evaluate_mini import EXAMS, Examinee, collect, right_by_task  # noqa: E402
-from mini import packed_logits, see, visual_tokens  # noqa: E402
-from mini_data import make_batch, pack_turns  # noqa: E402
-from mini_model import MINI, PREFIX, TURN, build_model, build_tokenizer  # noqa: E402
+from evaluate_mini import EXAMS, Examinee, collect, right_by_task
+from mini import packed_logits, see, visual_tokens
+from mini_data import make_batch, pack_turns
+from mini_model import MINI, PREFIX, TURN, build_model, build_tokenizer
 
 
 @pytest.fixture(scope="module")

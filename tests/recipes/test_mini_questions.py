@@ -6,9 +6,8 @@ from collections import Counter, defaultdict
 from functools import lru_cache
 
 import numpy as np
-
-from sparsight.world.questions import FILM_TASKS, PICTURE_TASKS, Question, questions, score
-from sparsight.world.scenes import SIDE, Scene, Thing, sample_scene
+from mini_questions import FILM_TASKS, PICTURE_TASKS, Question, questions, score
+from mini_scenes import SIDE, Scene, Thing, sample_scene
 
 
 @lru_cache

@@ -6,9 +6,8 @@ import itertools
 
 import numpy as np
 import pytest
-
-from sparsight.world.render import frame_times, render, render_with_owners
-from sparsight.world.scenes import COLORS, LETTERS, SIDE, Scene, sample_crowd, sample_scene
+from mini_render import frame_times, render, render_with_owners
+from mini_scenes import COLORS, LETTERS, SIDE, Scene, sample_crowd, sample_scene
 
 FILLED = ("circle", "square", "cross", "star")  # kinds whose box centre is theirs
 

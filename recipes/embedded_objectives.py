@@ -1,0 +1,290 @@
+"""What the embedded models learn: to see (Look), then to answer (Ask).
+
+Both read a network of the LLaVA-OneVision class part by part, so that a batch of scenes costs one
+pass of the tower and one of the LLM; a test shows that the answers' logits are the class's own.
+
+Shape suffixes: B samples, V views, N patches of a view, C tokens of a frame, L sequence, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from embedded_data import Batch, Turns, augment, pack_turns, prefix_ids, to_pixels
+from embedded_labels import (
+    CHARACTERS,
+    DOINGS,
+    HUES,
+    KINDS,
+    MOST_REPEATS,
+    MOTIONS,
+    UNKNOWN,
+    Cells,
+    Patches,
+    cells,
+    patches,
+    tables,
+)
+from embedded_models import GRID, SIDE
+from torch import Tensor, nn
+
+from sparsight.train.objective import Objective
+from sparsight.train.parts import Parts
+from sparsight.world.paint import paint_batch
+
+WATCH_LAYER = 4  # two layers are left for a question to read what films' tokens have worked out
+
+
+def see(model: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Views (V, 3, H, W) -> last hidden states of the patches (V, N, D) and what stands for the
+    whole view (V, D): CLS, or the mean of the patches where the tower has no CLS."""
+    tower: nn.Module = model.model.vision_tower  # type: ignore[union-attr, assignment]
+    learns = any(parameter.requires_grad for parameter in tower.parameters())
+    with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
+        # What the class reads: of a SigLIP tower that is before the last norm.
+        hidden = tower(pixels, output_hidden_states=True).hidden_states[-1]
+    if hidden.shape[1] == GRID * GRID:
+        return hidden, hidden.mean(1)
+    return hidden[:, 1:], hidden[:, 0]
+
+
+class LookHeads(nn.Module):
+    """Read-outs that exist only in training: what each patch and each view must tell."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.patch_norm = nn.LayerNorm(width)
+        self.color = nn.Linear(width, len(HUES) + 1)
+        self.kind = nn.Linear(width, len(KINDS) + 1)
+        self.center = nn.Linear(width, 2)
+        self.character = nn.Linear(width, len(CHARACTERS) + 1)
+        self.view_norm = nn.LayerNorm(width)
+        self.present = nn.Linear(width, len(HUES) + len(KINDS))
+        self.count = nn.Linear(width, 8)
+
+    def forward(self, seen: Tensor, whole: Tensor, truth: Patches) -> dict[str, Tensor]:
+        """(V, N, D) patches and (V, D) views -> named losses."""
+        patch, view = self.patch_norm(seen), self.view_norm(whole)
+        on_thing = (truth.color > 0).float()
+        error = (self.center(patch).float() - truth.center).abs().sum(-1)
+        sign = truth.kind == KINDS.index("sign") + 1
+        character = torch.where(sign, truth.character, UNKNOWN)
+        count = truth.visible.sum(1).clamp(max=7)
+        return {
+            "color": sparse_loss(self.color(patch), truth.color),
+            "kind": 2 * sparse_loss(self.kind(patch), truth.kind),
+            "center": (error * on_thing).sum() / on_thing.sum().clamp(min=1),
+            "character": class_loss(self.character(patch), character),
+            "present": 3
+            * F.binary_cross_entropy_with_logits(self.present(view).float(), _present(truth)),
+            "count": 0.3 * F.cross_entropy(self.count(view).float(), count),
+        }
+
+
+def _present(truth: Patches) -> Tensor:
+    """(V, hues + kinds) in {0, 1}: what is to be seen in some patch of the view."""
+    hues = F.one_hot(truth.color, len(HUES) + 1).amax(1)[:, 1:]
+    kinds = F.one_hot(truth.kind, len(KINDS) + 1).amax(1)[:, 1:]
+    return torch.cat([hues, kinds], 1).float()
+
+
+class WatchHeads(nn.Module):
+    """Read-outs that exist only in training: what a film's tokens must tell inside the LLM."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.motion = nn.Linear(width, len(MOTIONS) + 1)
+        self.doing = nn.Linear(width, len(DOINGS) + 1)
+        self.repeats = nn.Linear(width, MOST_REPEATS + 2)
+        self.before = nn.Linear(width, len(HUES) + 2)
+        self.place = nn.Linear(width, 3)
+
+    def forward(self, tokens: Tensor, truth: Cells) -> dict[str, Tensor]:
+        """(V, C, D) hidden states of frames' tokens -> named losses."""
+        tokens = self.norm(tokens)
+        on_thing = (truth.owner >= 0).float()
+        place = torch.cat([truth.center, truth.since[..., None]], -1)
+        error = (self.place(tokens).float() - place).abs().sum(-1)
+        return {
+            "motion": sparse_loss(self.motion(tokens), truth.motion),
+            "doing": 0.5 * sparse_loss(self.doing(tokens), truth.doing),
+            "repeats": 0.5 * sparse_loss(self.repeats(tokens), truth.repeats),
+            "before": 0.5 * sparse_loss(self.before(tokens), truth.before),
+            "place": (error * on_thing).sum() / on_thing.sum().clamp(min=1),
+        }
+
+
+def sparse_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Cross-entropy in which the background (class 0), most of a picture, weighs little."""
+    weight = torch.ones(logits.shape[-1], device=logits.device)
+    weight[0] = 0.1
+    return F.cross_entropy(logits.float().flatten(0, 1), truth.flatten(), weight)
+
+
+def class_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Cross-entropy over what is known; 0 where nothing is."""
+    known = truth != UNKNOWN
+    if not known.any():
+        return logits.sum() * 0.0
+    return F.cross_entropy(logits[known].float(), truth[known])
+
+
+class Look(Objective):
+    """The tower alone, from dense labels of single views."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        self.look = LookHeads(parts.model.config.vision_config.hidden_size)
+
+    def collate(self, samples: Sequence[Batch]) -> Batch:
+        (batch,) = samples
+        return batch
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        model, device = self.parts.model, self.parts.device
+        painted = paint_batch(batch.shots, batch.layout.side, device=device)
+        pixels = augment(to_pixels(painted.frames), [1] * len(painted.frames), batch.seed)
+        truth = patches(painted.owners, tables(batch.shots).to(device), GRID)
+        return self.look(*see(model, pixels), truth)
+
+
+class Ask(Objective):
+    """Everything, from packed questions; the tower goes on telling what it sees, and the tokens
+    of films what happens."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        config = parts.model.config
+        self.look = LookHeads(config.vision_config.hidden_size)
+        self.watch = WatchHeads(config.text_config.hidden_size)
+        self.register_buffer("prefix", prefix_ids(parts.tokenizer), persistent=False)
+
+    def prepare(self, item: Batch) -> Batch:
+        turns = pack_turns(self.parts.tokenizer, item.asked, item.weights)
+        return replace(item, turns=turns)
+
+    def collate(self, samples: Sequence[Batch]) -> Batch:
+        (batch,) = samples
+        return batch
+
+    def forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        assert batch.turns is not None
+        model, device = self.parts.model, self.parts.device
+        layout = batch.layout
+        painted = paint_batch(batch.shots, layout.side, device=device)
+        truth = tables(batch.shots).to(device)
+        pixels = augment(
+            to_pixels(painted.frames), [len(times) for _, times in batch.shots], batch.seed
+        )
+        turns = batch.turns.to(device)
+        if layout.kind == "film":
+            seen, whole = see(model, pixels)
+            visual = film_tokens(model, seen, len(batch.shots))
+        elif layout.kind == "pair":
+            seen, whole = see(model, pixels)
+            visual = pair_tokens(model, seen)
+        else:
+            seen, whole, visual = picture_tokens(model, pixels)
+        logits, labels, weight, watched = packed_logits(model, self.prefix, visual, turns)
+        answer = F.cross_entropy(logits, labels, reduction="none")
+        losses = {"answer": (answer * weight).sum() / weight.sum().clamp(min=1e-6)}
+        hit = (logits.argmax(-1) == labels).float().mean()
+        if seen.requires_grad and layout.side == SIDE:
+            dense = patches(painted.owners, truth, GRID)
+            look = self.look(seen, whole, dense)
+            losses["look"] = 0.3 * torch.stack(list(look.values())).sum()
+        if layout.kind == "film":
+            grid = GRID // 2
+            frames = watched[:, :-1].reshape(len(painted.frames), grid * grid, -1)
+            told = self.watch(frames, cells(painted.owners, truth, grid))
+            losses["watch"] = 0.5 * torch.stack(list(told.values())).sum()
+        return losses, {f"tokens right, {layout.kind}": hit.detach()}
+
+
+# ---- what stands at the placeholders of a prompt, as the class makes it -------------------------
+
+
+def film_tokens(model: Any, seen: Tensor, films: int) -> Tensor:
+    """Patches of all frames (V, N, D) -> (B, frames * C + 1, D)."""
+    tokens = model.model.apply_pooling(model.model.multi_modal_projector(seen))
+    newline = model.model.image_newline.to(tokens.dtype).expand(films, 1, -1)
+    return torch.cat((tokens.reshape(films, -1, tokens.shape[-1]), newline), 1)
+
+
+def pair_tokens(model: Any, seen: Tensor) -> Tensor:
+    """Patches of pairs of pictures (2 B, N, D) -> (B, 2 (N + 1), D)."""
+    tokens = model.model.multi_modal_projector(seen)
+    newline = model.model.image_newline.to(tokens.dtype).expand(len(tokens), 1, -1)
+    return torch.cat((tokens, newline), 1).reshape(len(tokens) // 2, -1, tokens.shape[-1])
+
+
+def picture_tokens(model: Any, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Square pictures (B, 3, S, S) alone in their prompts -> the patches and the wholes of their
+    thumbnails, and (B, L, D) tokens: thumbnail, then the tiles row by row with newlines.
+
+    A picture of one view's size is encoded once: its thumbnail is its only tile.
+    """
+    side = pixels.shape[-1]
+    if side == SIDE:
+        seen, whole = see(model, pixels)
+        tokens = model.model.multi_modal_projector(seen)
+        views = torch.stack((tokens, tokens), 1)
+    else:
+        small = thumbnail(pixels)
+        tiles = side // SIDE
+        cut = pixels.unflatten(3, (tiles, SIDE)).unflatten(2, (tiles, SIDE))
+        cut = cut.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)  # (B * tiles * tiles, 3, SIDE, SIDE)
+        seen, whole = see(model, torch.cat((small, cut)))
+        tokens = model.model.multi_modal_projector(seen)
+        first, rest = tokens[: len(pixels)], tokens[len(pixels) :]
+        views = torch.cat((first[:, None], rest.unflatten(0, (len(pixels), -1))), 1)
+        seen, whole = seen[: len(pixels)], whole[: len(pixels)]
+    packed, _ = model.model.pack_image_features(
+        list(views),
+        [[side, side]] * len(pixels),
+        image_newline=model.model.image_newline,
+        vision_aspect_ratio=model.config.vision_aspect_ratio,
+    )
+    return seen, whole, torch.stack(list(packed))
+
+
+def thumbnail(pixels: Tensor) -> Tensor:
+    """Pictures (B, 3, S, S) as one view each, within one grey level of the processor's."""
+    return F.interpolate(pixels, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(-1, 1)
+
+
+def packed_logits(
+    model: Any, prefix_ids: Tensor, visual: Tensor, turns: Turns
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Logits (A, vocabulary), targets (A,) and weights (A,) of all answer tokens, and the hidden
+    states of the visual tokens after WATCH_LAYER layers (B, L, D).
+
+    A question sees the prefix, the visual tokens and itself, at the positions it would have alone:
+    its logits are those of its own single prompt.
+    """
+    samples, shared = len(visual), len(prefix_ids) + visual.shape[1]
+    embed = model.get_input_embeddings()
+    prefix = embed(prefix_ids).expand(samples, -1, -1).to(visual.dtype)
+    embeds = torch.cat((prefix, visual, embed(turns.ids).to(visual.dtype)), 1)
+    turn = F.pad(turns.turn, (shared, 0), value=-2)
+    same = (turn[:, :, None] == turn[:, None]) | (turn[:, None] == -2)
+    order = torch.arange(turn.shape[1], device=turn.device)
+    mask = (same & (order[:, None] >= order))[:, None]
+    start = torch.arange(shared, device=turn.device).expand(samples, -1)
+    output = model.model.language_model(
+        inputs_embeds=embeds,
+        attention_mask=mask,
+        position_ids=torch.cat((start, turns.position + shared), 1),
+        use_cache=False,
+        output_hidden_states=True,
+    )
+    watched = output.hidden_states[WATCH_LAYER][:, len(prefix_ids) : shared]
+    answers = turns.labels != -100
+    before = F.pad(answers, (shared - 1, 1))  # the token before an answer token predicts it
+    logits = model.lm_head(output.last_hidden_state[before])
+    return logits.float(), turns.labels[answers], turns.weight[answers], watched

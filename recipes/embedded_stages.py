@@ -1,0 +1,121 @@
+"""What the embedded models are shown, and the stages of their training.
+
+LOOK teaches the tower alone, from dense labels of single views. ASK teaches all the rest to
+answer with the tower at rest: all questions of a scene stand in one row behind its visual tokens,
+each blind to the others. POLISH moves everything, at rates that fall to nothing.
+"""
+
+from __future__ import annotations
+
+from embedded_data import Layout, Mix, Scenes
+from embedded_objectives import Ask, Look
+
+from sparsight.train.recipe import Stage
+
+PICTURE_TASKS = {
+    "exists": 1.0,
+    "color": 0.5,
+    "shape": 0.7,
+    "count": 1.2,
+    "where": 1.2,
+    "read": 2.0,
+    "box": 0.5,
+    "region": 0.4,
+}
+FILM_TASKS = {
+    "move": 2.0,
+    "order": 2.0,
+    "repeat": 1.5,
+    "when": 1.2,
+    "state": 1.5,
+    "needle": 1.0,
+    "cause": 0.7,
+    "caption": 0.3,
+    "summary": 0.3,
+    "exists": 0.3,
+    "count": 0.3,
+    "shape": 0.3,
+}
+#: Learned in minutes, so these answers weigh less; learned last, so those weigh more.
+WEIGHTS = {"color": 0.5, "exists": 0.7, "move": 2.0, "order": 2.0, "repeat": 1.5, "read": 1.5}
+
+VIEWS = Mix({Layout("view", 32): 1.0}, PICTURE_TASKS, {}, {})
+FIRST = Mix(
+    {
+        Layout("film", 8, frames=8): 0.45,
+        Layout("film", 12, frames=4): 0.12,
+        Layout("film", 4, frames=16): 0.12,
+        Layout("film", 2, frames=32): 0.04,
+        Layout("film", 1, frames=64): 0.04,
+        Layout("picture", 8): 0.15,
+        Layout("picture", 3, side=224): 0.04,
+        Layout("pair", 6): 0.04,
+    },
+    PICTURE_TASKS,
+    FILM_TASKS,
+    WEIGHTS,
+)
+
+
+def views() -> Scenes:
+    return Scenes(VIEWS, first_seed=0, asking=False)
+
+
+def films() -> Scenes:
+    return Scenes(FIRST, first_seed=10_000_000)
+
+
+def more_films() -> Scenes:
+    return Scenes(FIRST, first_seed=50_000_000)
+
+
+TOWER = ("model.vision_tower.*", "objective.look.*")
+READER = (
+    "model.multi_modal_projector.*",
+    "model.image_newline",
+    "model.language_model.*",
+    "objective.watch.*",
+)
+
+
+STAGES = (
+    Stage(
+        "look",
+        data=views,
+        objective=Look,
+        train=TOWER,
+        rates={"*": 1.5e-3},
+        steps=1200,
+        batch=1,
+        weight_decay=0.02,
+        betas=(0.9, 0.98),
+        precision="bfloat16",
+        floor=0.05,
+    ),
+    Stage(
+        "ask",
+        data=films,
+        objective=Ask,
+        train=READER,
+        rates={"*": 1.5e-3},
+        steps=3000,
+        batch=1,
+        schedule="constant",
+        weight_decay=0.02,
+        betas=(0.9, 0.98),
+        precision="bfloat16",
+    ),
+    Stage(
+        "polish",
+        data=more_films,
+        objective=Ask,
+        train=(*TOWER, *READER),
+        rates={"model.vision_tower.*": 2e-4, "*": 1e-3},
+        steps=800,
+        batch=1,
+        floor=0.01,
+        weight_decay=0.02,
+        betas=(0.9, 0.98),
+        precision="bfloat16",
+    ),
+)

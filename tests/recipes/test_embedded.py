@@ -1,0 +1,220 @@
+"""The embedded models' recipes compute what the class computes, from labels that are true."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import groupby
+
+import embedded_objectives
+import numpy as np
+import pytest
+import torch
+from embedded_data import Batch, Layout, Mix, Scenes, pack_turns, to_pixels
+from embedded_labels import CHARACTERS, KINDS, MOTIONS, cells, patches, tables
+from embedded_models import (
+    GRID,
+    PREFIX,
+    SIDE,
+    TURN,
+    build_network,
+    build_tokenizer,
+    processor_files,
+)
+from embedded_objectives import (
+    Ask,
+    Look,
+    film_tokens,
+    packed_logits,
+    pair_tokens,
+    picture_tokens,
+    see,
+)
+
+from sparsight.train.parts import Parts
+from sparsight.world.paint import paint_batch
+
+LAYOUTS = {
+    "picture": Layout("picture", 2),
+    "large picture": Layout("picture", 2, side=224),
+    "pair": Layout("pair", 2),
+    "film": Layout("film", 2, frames=4),
+}
+MIX = Mix({}, {"color": 1.0, "count": 1.0, "read": 1.0}, {"move": 1.0, "repeat": 1.0}, {})
+
+
+@pytest.fixture(scope="module", params=["clip", "siglip"])
+def parts(request) -> Parts:
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer(scenes=60)
+    network = build_network(tokenizer, request.param).eval()
+    return Parts(network, tokenizer, processor_files(request.param))
+
+
+def batch_of(layout: Layout, parts: Parts) -> Batch:
+    batch = Scenes(replace(MIX, layouts={layout: 1.0}), first_seed=0)[0]
+    return replace(batch, turns=pack_turns(parts.tokenizer, batch.asked, {}))
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_packed_questions_get_the_logits_of_single_prompts_through_the_family(
+    name, parts, monkeypatch
+):
+    # An untrained network makes much of a grey level that rounding moves.
+    monkeypatch.setattr(embedded_objectives, "thumbnail", lambda p: exact_thumbnails(parts, p))
+    batch = batch_of(LAYOUTS[name], parts)
+    pixels = to_pixels(paint_batch(batch.shots, batch.layout.side).frames)
+    model = parts.model
+    with torch.no_grad():
+        if batch.layout.kind == "film":
+            visual = film_tokens(model, see(model, pixels)[0], len(batch.shots))
+        elif batch.layout.kind == "pair":
+            visual = pair_tokens(model, see(model, pixels)[0])
+        else:
+            visual = picture_tokens(model, pixels)[2]
+        prefix = torch.tensor(parts.tokenizer.encode(PREFIX))
+        logits, labels, _, _ = packed_logits(model, prefix, visual, batch.turns)
+        start = 0
+        for sample in range(len(batch.asked)):
+            for turn, question in enumerate(batch.asked[sample]):
+                mine = (batch.turns.turn[sample] == turn) & (batch.turns.labels[sample] != -100)
+                count = int(mine.sum())
+                packed = logits[start : start + count]
+                start += count
+                if turn > 1:
+                    continue
+                embeds, answer = alone(parts, batch, pixels, sample, question)
+                out = model(inputs_embeds=embeds[None]).logits[0, -count - 1 : -1]
+                assert labels[start - count : start].tolist() == answer
+                torch.testing.assert_close(packed, out, atol=2e-3, rtol=2e-3)
+    assert start == len(labels)
+
+
+def exact_thumbnails(parts, pixels):
+    views = [parts.family.picture_views(frame, alone=True) for frame in to_frames(pixels)]
+    return torch.stack([view.inputs["pixel_values"][0] for view in views])
+
+
+def test_thumbnails_are_the_processors_within_a_grey_level(parts):
+    batch = batch_of(LAYOUTS["large picture"], parts)
+    pixels = to_pixels(paint_batch(batch.shots, batch.layout.side).frames)
+    error = embedded_objectives.thumbnail(pixels) - exact_thumbnails(parts, pixels)
+    assert error.abs().max() <= 1.5 / 127.5
+
+
+def to_frames(pixels):
+    return ((pixels + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def alone(parts, batch, pixels, sample, question):
+    """One question as inference asks it: through the family's views, tower and packing."""
+    from sparsight.core.clip import Clip
+    from sparsight.core.plan import Plan
+    from sparsight.vlm.pipeline import VLM
+
+    frames = to_frames(pixels)
+    views = batch.layout.frames
+    if batch.layout.kind == "pair":
+        clips = [Clip.from_picture(frames[2 * sample + i]) for i in range(2)]
+    elif batch.layout.kind == "film":
+        clips = [Clip.from_frames(frames[sample * views : (sample + 1) * views], fps=2.0)]
+    else:
+        clips = [Clip.from_picture(frames[sample])]
+    content = [{"type": "image", "image": clip} for clip in clips]
+    content.append({"type": "text", "text": question.text})
+    vlm = VLM(parts.family, Plan(model="mini"))
+    prompt = vlm.prepare([[{"role": "user", "content": content}]], frames="all")[0].prompt
+    answer = parts.tokenizer.encode(f"{question.answer}<|im_end|>")
+    more = parts.model.get_input_embeddings()(torch.tensor(answer))
+    return torch.cat((prompt.embeds, more)), answer
+
+
+def test_the_chat_template_writes_what_training_packs(parts):
+    message = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": "Why?"}]}]
+    text = parts.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+    assert text == PREFIX + "<video>" + TURN.format("Why?")
+
+
+def test_any_text_comes_back_from_the_tokenizer(parts):
+    text = "Which comes first, 12.5 or ¿Ω?\n"
+    assert parts.tokenizer.decode(parts.tokenizer.encode(text)) == text
+
+
+def test_patches_lie_on_the_things_they_are_said_to_show():
+    batch = Scenes(replace(MIX, layouts={Layout("view", 24): 1.0}), first_seed=5, asking=False)[0]
+    painted = paint_batch(batch.shots, SIDE)
+    truth = patches(painted.owners, tables(batch.shots), GRID)
+    for view, (scene, times) in enumerate(batch.shots):
+        shown = {int(i) for i in truth.kind[view].unique()} - {0}
+        there = {
+            KINDS.index("sign") if thing.look.kind == "sign" else KINDS.index(thing.look.noun)
+            for thing in scene.things
+            if thing.look.kind != "sprite" and thing.visible(times).any()
+        }
+        assert shown <= {kind + 1 for kind in there}
+        assert truth.owner[view].max() < len(scene.things)
+    assert (truth.kind > 0).float().mean() > 0.02
+
+
+def test_moving_things_are_labelled_with_the_way_they_move():
+    batch = Scenes(
+        Mix({Layout("film", 8, frames=8): 1.0}, {}, {"move": 1.0}, {}), first_seed=5, asking=False
+    )[0]
+    truth = tables(batch.shots)
+    dense = cells(paint_batch(batch.shots, SIDE).owners, truth, GRID // 2)
+    view = 0
+    told = 0
+    for scene, times in batch.shots:
+        for event in (e for e in scene.events if e.action == "move"):
+            middle = view + int(np.abs(times - (event.start + event.end) / 2).argmin())
+            if times[middle - view] <= event.start or times[middle - view] >= event.end:
+                continue
+            here = dense.owner[middle] == event.thing
+            if here.any():
+                told += 1
+                wanted = MOTIONS.index(event.detail) + 1
+                assert (dense.motion[middle][here] == wanted).all()
+        view += len(times)
+    assert told >= 4
+
+
+@pytest.mark.parametrize("objective", [Look, Ask])
+def test_an_objective_gives_finite_losses_that_reach_what_learns(objective, parts):
+    learner = objective(parts)
+    layout = Layout("view", 4) if objective is Look else LAYOUTS["film"]
+    data = Scenes(replace(MIX, layouts={layout: 1.0}), 0, asking=objective is Ask)
+    out = learner(learner.collate([learner.prepare(data[0])]))
+    losses = out[0] if isinstance(out, tuple) else out
+    total = sum(losses.values())
+    total.backward()
+    assert torch.isfinite(total)
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in learner.parameters())
+    tower = parts.model.model.vision_tower.parameters()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in tower)
+    parts.model.zero_grad()
+
+
+def test_a_batch_is_a_function_of_its_number():
+    data = Scenes(replace(MIX, layouts=dict.fromkeys(LAYOUTS.values(), 1.0)), first_seed=0)
+    again = Scenes(replace(MIX, layouts=dict.fromkeys(LAYOUTS.values(), 1.0)), first_seed=0)
+    for number in (3, 0, 7):
+        assert data[number].asked == again[number].asked
+        assert [s.seed for s, _ in data[number].shots] == [s.seed for s, _ in again[number].shots]
+    seeds = [s.seed for number in range(6) for s, _ in data[number].shots]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_patches_of_a_sign_spell_its_text_from_left_to_right():
+    mix = Mix({Layout("view", 8): 1.0}, {"read": 1.0}, {}, {})
+    batch = Scenes(mix, first_seed=5, asking=False)[0]
+    truth = patches(paint_batch(batch.shots, SIDE).owners, tables(batch.shots), GRID)
+    spelled = 0
+    for view, (scene, _) in enumerate(batch.shots):
+        for k, thing in enumerate(scene.things):
+            if thing.look.kind != "sign" or thing.height < 0.15:
+                continue
+            row = truth.character[view].where(truth.owner[view] == k, 0).view(GRID, GRID).amax(0)
+            text = "".join(CHARACTERS[code - 1] for code in row[row > 0].unique_consecutive())
+            spelled += 1
+            # Doubled letters share one stretch.
+            assert text == "".join(letter for letter, _ in groupby(thing.look.name.upper()))
+    assert spelled >= 3
