@@ -249,7 +249,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--dtype", default="bfloat16")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", help="by default a GPU if there is one")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=here / "results" / "quality")
     return parser.parse_args()

@@ -95,7 +95,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--questions", type=int, default=2000, help="a task")
     parser.add_argument("--side", type=int, default=112, help="pixels of the shorter side")
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", help="by default a GPU if there is one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path)
