@@ -10,7 +10,6 @@ same shape. Every round asks at every setting once, so that a busy machine distu
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,10 @@ from typing import Any
 import torch
 from random_onevision import SHAPES, film, random_onevision
 from steady_memory import keep_freed_memory
+from writing import where_measured, write_timings
 
 from sparsight.core.reply import Reply
 from sparsight.measure.flops import DecoderShape, decoder_shape, prefill_flops
-from sparsight.measure.machine import machine
 from sparsight.measure.statistics import median
 from sparsight.vlm.pipeline import VLM
 
@@ -117,28 +116,17 @@ def compared(measured: float, promised: float) -> dict[str, float]:
 
 def report(options: argparse.Namespace, rows: list[dict[str, Any]], rounds: int) -> None:
     """Write the JSON, the table and the picture."""
-    found = {
-        "machine": machine(),
-        "settings": {**vars(options), "out": None, "repeats": rounds},
-        "shape": vars(SHAPES[options.shape]),
-        "rows": rows,
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
-    options.out.with_suffix(".md").write_text(markdown(options, rows))
+    write_timings(options, SHAPES[options.shape], rows, rounds, markdown(options, rows))
     draw(options, rows)
 
 
 def markdown(options: argparse.Namespace, rows: list[dict[str, Any]]) -> str:
-    where = machine()
-    gpu = "".join(f", {item['name']}" for item in where["gpus"])
     clock = "processor time" if options.clock == "cpu" else "wall time"
     lines = [
         "# Time to the first token",
         "",
-        f"Shape `{options.shape}`, {options.dtype}, {options.device}; {where['cpu']}{gpu}, "
-        f"{where['threads']} thread(s), torch {where['versions']['torch']}, transformers "
-        f"{where['versions']['transformers']}. Median seconds of {clock} over "
+        f"Shape `{options.shape}`, {options.dtype}, {options.device}; {where_measured()}. "
+        f"Median seconds of {clock} over "
         f"{len(rows[0]['runs'])} interleaved rounds.",
         "",
         "| frames | system | keep | visual tokens (mean over layers) | encode | connect+reduce "

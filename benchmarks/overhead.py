@@ -15,7 +15,6 @@ whole      a picture in memory to the answer: transformers' Pillow processor, to
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,11 +25,11 @@ from PIL import Image
 from random_onevision import SHAPES, film, picture, random_onevision
 from steady_memory import keep_freed_memory
 from transformers import LlavaOnevisionImageProcessorPil, StoppingCriteriaList
+from writing import where_measured, write_timings
 
 from sparsight.core.clip import Clip
 from sparsight.core.tokens import Views
 from sparsight.llm.generation import StepTimes
-from sparsight.measure.machine import machine
 from sparsight.measure.stages import synchronize
 from sparsight.measure.statistics import interval_of_median, median
 from sparsight.vlm.pipeline import VLM
@@ -190,28 +189,17 @@ def compare(runs: dict[str, dict[str, list[Times]]]) -> list[dict[str, Any]]:
 
 def report(options: argparse.Namespace, rows: list[dict[str, Any]], rounds: int) -> None:
     """Write the JSON, the table and the picture."""
-    found = {
-        "machine": machine(),
-        "settings": {**vars(options), "out": None, "repeats": rounds},
-        "shape": vars(SHAPES[options.shape]),
-        "rows": rows,
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
-    options.out.with_suffix(".md").write_text(markdown(options, rows))
+    write_timings(options, SHAPES[options.shape], rows, rounds, markdown(options, rows))
     draw(options, rows)
 
 
 def markdown(options: argparse.Namespace, rows: list[dict[str, Any]]) -> str:
-    where = machine()
-    gpu = "".join(f", {item['name']}" for item in where["gpus"])
     clock = "processor time" if options.clock == "cpu" else "wall time"
     lines = [
         "# Overhead at keep 1.0",
         "",
         f"Shape `{options.shape}`, {options.dtype}, {options.device}, answers of {options.answer} "
-        f"tokens; {where['cpu']}{gpu}, {where['threads']} thread(s), torch "
-        f"{where['versions']['torch']}, transformers {where['versions']['transformers']}. Seconds "
+        f"tokens; {where_measured()}. Seconds "
         f"of {clock}, {len(rows[0]['runs'])} interleaved rounds: median, and the median ratio to "
         "plain transformers in the same round (in brackets its 95 % interval).",
         "",

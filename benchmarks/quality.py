@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from writing import where_measured, write_json
 
 import sparsight
 from sparsight.core.plan import Plan, parse_system
@@ -117,24 +118,17 @@ class Rows:
     ) -> dict[str, Any]:
         row = {"task": task, "system": name, "keep": keep, **values}
         self.rows.append(row)
-        write(self.path, {"settings": self.settings, "rows": self.rows})
+        write_json(self.path, {"settings": self.settings, "rows": self.rows})
         return row
 
     def finish(self) -> None:
         """The results without the single replies, the table and the picture."""
         rows = [{k: v for k, v in row.items() if k != "replies"} for row in self.rows]
         found = {"machine": machine(), "settings": self.settings, "rows": rows}
-        write(self.options.out.with_suffix(".json"), found)
+        write_json(self.options.out.with_suffix(".json"), found)
         self.options.out.with_suffix(".md").write_text(table(rows, self.options))
         draw(rows, self.options.out.with_suffix(".png"))
         self.path.unlink()
-
-
-def write(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".tmp")
-    part.write_text(json.dumps(content, indent=1) + "\n")
-    part.replace(path)
 
 
 def line(row: dict[str, Any]) -> str:
@@ -144,7 +138,6 @@ def line(row: dict[str, Any]) -> str:
 
 def table(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
     """One line a system and budget, one column a task."""
-    where = machine()
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     cells: dict[tuple[str, float | None], dict[str, dict[str, Any]]] = {}
     for row in rows:
@@ -152,9 +145,8 @@ def table(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
     lines = [
         f"# Quality of `{options.model}` on held-out scenes",
         "",
-        f"{options.count} questions a task, {options.side} px, {options.dtype}; {where['cpu']}, "
-        f"{where['threads']} thread(s), torch {where['versions']['torch']}, transformers "
-        f"{where['versions']['transformers']}. Accuracy in per cent with its 95 % interval; "
+        f"{options.count} questions a task, {options.side} px, {options.dtype}; "
+        f"{where_measured()}. Accuracy in per cent with its 95 % interval; "
         "loyalty: share of answers equal to the full model's; tokens: visual tokens averaged over "
         "the LLM's layers; operations of tower and LLM and seconds a question, over all tasks.",
         "",

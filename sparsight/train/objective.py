@@ -49,7 +49,7 @@ class Objective(nn.Module):
     def forward(self, batch: Any) -> Mapping[str, Tensor] | tuple[Mapping[str, Tensor], Any]:
         """A batch -> its named losses (scalars, already weighted; their sum is what falls), or
         these and a mapping of metrics by name (see `Metric`), which are logged as means."""
-        raise NotImplementedError
+        raise AssertionError(f"{type(self).__name__} must implement forward")
 
     def count(self, batch: Any) -> Tensor | int | None:
         """What the losses of a batch are means over (answer tokens), or None.

@@ -479,7 +479,7 @@ def test_a_systems_dropping_inside_the_llm_is_exact(
 COMPOSED: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "tome+fastervlm": [("tome", {"r": 2}), ("fastervlm", {"keep": 0.5})],
     "ts-llava+fastv": [
-        ("ts-llava", {"frames": 2, "thumbnail": 2, "samples": 6}),
+        ("ts-llava", {"frames": 4, "thumbnail": 2, "grids": 2, "samples": 6}),
         ("fastv", {"keep": 3, "layer": 1}),
     ],
     "pllava+fastv": [

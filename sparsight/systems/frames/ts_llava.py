@@ -2,7 +2,8 @@
 
 One composite picture tiles a few equidistant frames (full detail of one encoded picture); beside
 it a fixed number of tokens is picked at equal stride from the tokens of all frames (coverage).
-arXiv:2411.11066.
+The published variants are settings: X samples=0; Z samples=0,grids=0; V and Y (order=thumbnail)
+one thumbnail; U and W (order=thumbnail) grids=2 or 3. arXiv:2411.11066.
 """
 
 from __future__ import annotations
@@ -36,10 +37,12 @@ from sparsight.ops.select import even
 class TSLLaVA:
     """Takes `frames` frames (segment centres), tiles `thumbnail` of them into one further view,
     and gives the LLM `samples` tokens at equal stride over all frames' tokens together with the
-    thumbnail's tokens. Fewer tokens than `samples` are all taken."""
+    thumbnail's tokens. Fewer tokens than `samples` are all taken. With `grids`, several such
+    views follow each other in time; a short film fills fewer."""
 
     frames: int = knob(50, "frames of the film", low=1)
     thumbnail: int = knob(6, "frames tiled into the thumbnail; 0 for no thumbnail", low=0)
+    grids: int = knob(1, "thumbnails; 0 for as many as all frames fill, a rest left out", low=0)
     samples: int = knob(2880, "tokens sampled over all frames; 0 for the thumbnail alone", low=0)
     order: Literal["samples", "thumbnail"] = knob(
         "samples", "which group comes first", choices=("samples", "thumbnail")
@@ -56,14 +59,19 @@ class TSLLaVA:
         return segment_centres(len(clip), self.frames)
 
     def tile(self, pixels: Tensor) -> Tensor:
-        """Frames (T, 3, S, S) -> (1, 3, S, S) thumbnail, or none."""
+        """Frames (T, 3, S, S) -> (K, 3, S, S) thumbnails, or none."""
         if self.thumbnail == 0:
             return pixels[:0]
-        side = pixels.shape[-1]
-        chosen = even(len(pixels), min(self.thumbnail, len(pixels)))
-        tiled = thumbnail(pixels[chosen.to(pixels.device)], (side, side))
+        total, side = len(pixels), pixels.shape[-1]
+        each = min(self.thumbnail, total)
+        if self.grids == 0:  # all frames, one after the other
+            chosen = torch.arange(total // each * each)
+        else:
+            chosen = even(total, min(self.grids, total // each) * each)
+        groups = pixels[chosen.to(pixels.device)].split(each)
+        tiled = torch.stack([thumbnail(group, (side, side)) for group in groups])
         # A grid that does not divide the side leaves a margin: fill it, right and below.
-        return functional.pad(tiled, (0, side - tiled.shape[2], 0, side - tiled.shape[1]))[None]
+        return functional.pad(tiled, (0, side - tiled.shape[3], 0, side - tiled.shape[2]))
 
     def connect(self, features: FeatureMap) -> VisualTokens:
         roles = features.views.roles

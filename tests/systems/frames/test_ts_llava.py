@@ -80,6 +80,38 @@ def test_one_frame_in_the_thumbnail_is_that_frame() -> None:
     torch.testing.assert_close(tiled[0], pixels[0])
 
 
+@pytest.mark.parametrize(
+    ("grids", "groups"),
+    [
+        (2, [[0, 1, 3, 4], [6, 7, 9, 10]]),  # eight frames at equal stride, four to a picture
+        (0, [[0, 1, 2, 3], [4, 5, 6, 7]]),  # all frames in a row; the last three fill none
+        (9, [[0, 1, 3, 4], [6, 7, 9, 10]]),  # no more than can be filled
+    ],
+)
+def test_several_thumbnails_follow_each_other_in_time(grids: int, groups: list[list[int]]) -> None:
+    pixels = torch.randn(11, 3, 8, 8)
+    tiled = build("ts-llava", {"thumbnail": 4, "grids": grids}).tile(pixels)
+    assert len(tiled) == len(groups)
+    for picture, group in zip(tiled, groups, strict=True):
+        for cell, frame in enumerate(group):
+            row, column = divmod(cell, 2)
+            got = picture[:, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+            torch.testing.assert_close(got, functional.avg_pool2d(pixels[frame], 2))
+
+
+def test_the_tokens_of_every_thumbnail_are_given_whole() -> None:
+    features = film(6, 2)
+    thumbs = features.features[6:].flatten(0, 2)
+    beside = build("ts-llava", {"samples": 10, "grids": 2}).connect(features)
+    alone = build("ts-llava", {"samples": 0, "grids": 0}).connect(features)
+    assert torch.equal(beside.embeds[10:], thumbs)
+    assert torch.equal(alone.embeds, thumbs)
+
+
+def test_a_film_shorter_than_one_thumbnail_fills_one() -> None:
+    assert len(build("ts-llava", {"thumbnail": 6, "grids": 3}).tile(torch.randn(4, 3, 8, 8))) == 1
+
+
 def test_a_grid_that_does_not_divide_the_side_is_padded_to_a_whole_view() -> None:
     assert build("ts-llava", {"thumbnail": 5}).tile(torch.randn(5, 3, 8, 8)).shape == (1, 3, 8, 8)
 
