@@ -72,6 +72,10 @@ class Tables:
     def to(self, device: torch.device) -> Tables:
         return Tables(**{name: value.to(device) for name, value in vars(self).items()})
 
+    def at(self, views: slice) -> Tables:
+        """The truth of some of the views."""
+        return Tables(**{name: value[views] for name, value in vars(self).items()})
+
 
 def tables(shots: Sequence[tuple[Scene, np.ndarray]]) -> Tables:
     """The truth of scenes at the instants that are shown, one row a view; things are padded to
@@ -177,8 +181,9 @@ def patches(owners: Tensor, truth: Tables, grid: int, least: float = 0.125) -> P
     share, owner = area.max(1)
     owner = torch.where(share >= least, owner, -1)
     size = masks.sum((2, 3))
-    x = (masks.sum(2) @ _middles(width, masks)) / size.clamp(min=1)
-    y = (masks.sum(3) @ _middles(height, masks)) / size.clamp(min=1)
+    # Sums, not matrix products: those would be rounded where training runs under autocast.
+    x = (masks.sum(2) * _middles(width, masks)).sum(-1) / size.clamp(min=1)
+    y = (masks.sum(3) * _middles(height, masks)).sum(-1) / size.clamp(min=1)
     slot = owner.clamp(min=0)
     on_thing = owner >= 0
     center = torch.stack([x.gather(1, slot), y.gather(1, slot)], -1)

@@ -5,10 +5,12 @@ tower and in the class of transformers that holds them:
 
 mini         LLaVA-OneVision, CLIP tower with CLS
 mini-siglip  LLaVA-OneVision, SigLIP tower without CLS
+mini-qwen    Qwen2.5-VL, its own tower (embedded_qwen.py)
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,8 +34,31 @@ SIDE = 112  # pixels of a view
 PATCH = 7
 GRID = SIDE // PATCH  # patches along a view: 16, of which a film keeps 8
 CONTEXT = 8192
+VOCABULARY = 1024
 PINPOINTS = [[SIDE * rows, SIDE * columns] for rows in range(1, 5) for columns in range(1, 5)]
 MOST_TILES = 4  # a picture of more tiles is shrunk to the tokens of four
+LLM: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 256,
+    "intermediate_size": 640,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": CONTEXT,
+    "initializer_range": 0.05,
+    "tie_word_embeddings": True,
+}
+ROPE: dict[str, Any] = {"rope_type": "default", "rope_theta": 100000.0}
+PIXELS: dict[str, Any] = {  # what all the processors do to pixels
+    "do_convert_rgb": True,
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5],
+    "resample": 3,
+    "rescale_factor": 1 / 255,
+}
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>"]
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] }}"
@@ -52,7 +77,12 @@ PREFIX = "<|im_start|>user "
 TURN = "\n{}<|im_end|><|im_start|>assistant\n"
 
 
-def build_tokenizer(vocabulary: int = 1024, scenes: int = 4000) -> PreTrainedTokenizerFast:
+def build_tokenizer(
+    vocabulary: int = VOCABULARY,
+    scenes: int = 4000,
+    special: Sequence[str] = SPECIAL,
+    chat_template: str = CHAT_TEMPLATE,
+) -> PreTrainedTokenizerFast:
     """Byte-level BPE over the world's questions and answers; any text can be encoded. Digits
     stand alone, so that 3.5 and 13.5 share their parts."""
     rng, tasks = np.random.default_rng(0), list(STORIES)
@@ -72,7 +102,7 @@ def build_tokenizer(vocabulary: int = 1024, scenes: int = 4000) -> PreTrainedTok
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
-        special_tokens=SPECIAL,
+        special_tokens=list(special),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -81,8 +111,8 @@ def build_tokenizer(vocabulary: int = 1024, scenes: int = 4000) -> PreTrainedTok
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        additional_special_tokens=SPECIAL[1:],
-        chat_template=CHAT_TEMPLATE,
+        additional_special_tokens=list(special[1:]),
+        chat_template=chat_template,
         padding_side="left",
         model_max_length=CONTEXT,
     )
@@ -107,19 +137,7 @@ def build_network(
         "siglip": lambda: SiglipVisionConfig(vision_use_head=False, **sizes),
     }[tower]()
     text = Qwen2Config(
-        vocab_size=1024,
-        hidden_size=256,
-        intermediate_size=640,
-        num_hidden_layers=6,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=CONTEXT,
-        rope_parameters={"rope_type": "default", "rope_theta": 100000.0},
-        initializer_range=0.05,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=eos,
-        pad_token_id=pad,
+        rope_parameters=ROPE, bos_token_id=None, eos_token_id=eos, pad_token_id=pad, **LLM
     )
     config = LlavaOnevisionConfig(
         vision_config=vision,
@@ -149,17 +167,7 @@ def onevision(tower: str) -> Parts:
 
 def processor_files(tower: str) -> dict[str, Any]:
     """The files from which transformers builds the processor of `build_network`'s models."""
-    pixels: dict[str, Any] = {
-        "do_convert_rgb": True,
-        "do_normalize": True,
-        "do_rescale": True,
-        "do_resize": True,
-        "image_mean": [0.5, 0.5, 0.5],
-        "image_std": [0.5, 0.5, 0.5],
-        "resample": 3,
-        "rescale_factor": 1 / 255,
-        "size": {"height": SIDE, "width": SIDE},
-    }
+    pixels = {**PIXELS, "size": {"height": SIDE, "width": SIDE}}
     # With "default" the class takes one off for CLS before it counts, so CLS is counted in.
     strategy, tokens = ("default", GRID**2 + 1) if tower == "clip" else ("full", GRID**2)
     return {

@@ -1,7 +1,8 @@
 """What the embedded models learn: to see (Look), then to answer (Ask).
 
-Both read a network of the LLaVA-OneVision class part by part, so that a batch of scenes costs one
-pass of the tower and one of the LLM; a test shows that the answers' logits are the class's own.
+Both read a network part by part, so that a batch of scenes costs one pass of the tower and one of
+the LLM; a test shows that the answers' logits are the class's own. How the parts are read is the
+business of a `Reader`: here that of the LLaVA-OneVision class.
 
 Shape suffixes: B samples, V views, N patches of a view, C tokens of a frame, L sequence, D width.
 """
@@ -9,12 +10,12 @@ Shape suffixes: B samples, V views, N patches of a view, C tokens of a frame, L 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
-from embedded_data import Batch, Turns, augment, pack_turns, prefix_ids, to_pixels
+from embedded_data import Batch, Layout, Turns, pack_turns, prefix_ids
 from embedded_labels import (
     CHARACTERS,
     DOINGS,
@@ -27,14 +28,13 @@ from embedded_labels import (
     Patches,
     cells,
     patches,
-    tables,
 )
 from embedded_models import GRID, SIDE
+from embedded_views import shown
 from torch import Tensor, nn
 
 from sparsight.train.objective import Objective
 from sparsight.train.parts import Parts
-from sparsight.world.paint import paint_batch
 
 WATCH_LAYER = 4  # two layers are left for a question to read what films' tokens have worked out
 
@@ -50,6 +50,56 @@ def see(model: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
     if hidden.shape[1] == GRID * GRID:
         return hidden, hidden.mean(1)
     return hidden[:, 1:], hidden[:, 0]
+
+
+@dataclass(frozen=True)
+class Media:
+    """A batch as the network reads it.
+
+    seen    (V, N, D) patches, in rows, and
+    whole   (V, D) wholes of
+    views   these of the views that were given
+    visual  (B, L, D) all that stands between a prompt's prefix and its question
+    frames  where in L the tokens of a film's `views` stand
+    places  (3, prefix + L) positions with M-RoPE; None: they count on
+    """
+
+    seen: Tensor
+    whole: Tensor
+    visual: Tensor
+    views: slice
+    frames: slice
+    places: Tensor | None = None
+
+
+class Reader(Protocol):
+    """How the networks of a class of transformers are read."""
+
+    def see(self, model: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Views (V, 3, H, W), each alone -> patches (V, N, D) and wholes (V, D)."""
+        ...
+
+    def read(self, model: Any, pixels: Tensor, layout: Layout, prefix: int) -> Media:
+        """All views of a batch (V, 3, H, W); `prefix` tokens stand before them."""
+        ...
+
+
+class OneVisionReader:
+    """`Reader` of LLaVA-OneVision."""
+
+    def see(self, model: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        return see(model, pixels)
+
+    def read(self, model: Any, pixels: Tensor, layout: Layout, prefix: int) -> Media:
+        if layout.kind == "picture":
+            seen, whole, visual = picture_tokens(model, pixels)
+        else:
+            seen, whole = see(model, pixels)
+            if layout.kind == "pair":
+                visual = pair_tokens(model, seen)
+            else:
+                visual = film_tokens(model, seen, len(pixels) // layout.frames)
+        return Media(seen, whole, visual, views=slice(None), frames=slice(None, -1))
 
 
 class LookHeads(nn.Module):
@@ -137,6 +187,8 @@ def class_loss(logits: Tensor, truth: Tensor) -> Tensor:
 class Look(Objective):
     """The tower alone, from dense labels of single views."""
 
+    reader: ClassVar[Reader] = OneVisionReader()
+
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         self.look = LookHeads(parts.model.config.vision_config.hidden_size)
@@ -147,15 +199,16 @@ class Look(Objective):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         model, device = self.parts.model, self.parts.device
-        painted = paint_batch(batch.shots, batch.layout.side, device=device)
-        pixels = augment(to_pixels(painted.frames), [1] * len(painted.frames), batch.seed)
-        truth = patches(painted.owners, tables(batch.shots).to(device), GRID)
-        return self.look(*see(model, pixels), truth)
+        view = shown(batch, device)
+        seen, whole = self.reader.see(model, view.pixels)
+        return self.look(seen, whole, patches(view.owners, view.truth, GRID))
 
 
 class Ask(Objective):
     """Everything, from packed questions; the tower goes on telling what it sees, and the tokens
     of films what happens."""
+
+    reader: ClassVar[Reader] = OneVisionReader()
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
@@ -176,32 +229,22 @@ class Ask(Objective):
         assert batch.turns is not None
         model, device = self.parts.model, self.parts.device
         layout = batch.layout
-        painted = paint_batch(batch.shots, layout.side, device=device)
-        truth = tables(batch.shots).to(device)
-        pixels = augment(
-            to_pixels(painted.frames), [len(times) for _, times in batch.shots], batch.seed
+        view = shown(batch, device)
+        media = self.reader.read(model, view.pixels, layout, len(self.prefix))
+        logits, labels, weight, watched = packed_logits(
+            model, self.prefix, media.visual, batch.turns.to(device), media.places
         )
-        turns = batch.turns.to(device)
-        if layout.kind == "film":
-            seen, whole = see(model, pixels)
-            visual = film_tokens(model, seen, len(batch.shots))
-        elif layout.kind == "pair":
-            seen, whole = see(model, pixels)
-            visual = pair_tokens(model, seen)
-        else:
-            seen, whole, visual = picture_tokens(model, pixels)
-        logits, labels, weight, watched = packed_logits(model, self.prefix, visual, turns)
         answer = F.cross_entropy(logits, labels, reduction="none")
         losses = {"answer": (answer * weight).sum() / weight.sum().clamp(min=1e-6)}
         hit = (logits.argmax(-1) == labels).float().mean()
-        if seen.requires_grad and layout.side == SIDE:
-            dense = patches(painted.owners, truth, GRID)
-            look = self.look(seen, whole, dense)
+        owners, truth = view.owners[media.views], view.truth.at(media.views)
+        if media.seen.requires_grad and layout.side == SIDE:
+            look = self.look(media.seen, media.whole, patches(owners, truth, GRID))
             losses["look"] = 0.3 * torch.stack(list(look.values())).sum()
         if layout.kind == "film":
             grid = GRID // 2
-            frames = watched[:, :-1].reshape(len(painted.frames), grid * grid, -1)
-            told = self.watch(frames, cells(painted.owners, truth, grid))
+            frames = watched[:, media.frames].reshape(len(owners), grid * grid, -1)
+            told = self.watch(frames, cells(owners, truth, grid))
             losses["watch"] = 0.5 * torch.stack(list(told.values())).sum()
         return losses, {f"tokens right, {layout.kind}": hit.detach()}
 
@@ -259,13 +302,13 @@ def thumbnail(pixels: Tensor) -> Tensor:
 
 
 def packed_logits(
-    model: Any, prefix_ids: Tensor, visual: Tensor, turns: Turns
+    model: Any, prefix_ids: Tensor, visual: Tensor, turns: Turns, places: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Logits (A, vocabulary), targets (A,) and weights (A,) of all answer tokens, and the hidden
     states of the visual tokens after WATCH_LAYER layers (B, L, D).
 
     A question sees the prefix, the visual tokens and itself, at the positions it would have alone:
-    its logits are those of its own single prompt.
+    its logits are those of its own single prompt. `places`: as in `Media`.
     """
     samples, shared = len(visual), len(prefix_ids) + visual.shape[1]
     embed = model.get_input_embeddings()
@@ -275,11 +318,14 @@ def packed_logits(
     same = (turn[:, :, None] == turn[:, None]) | (turn[:, None] == -2)
     order = torch.arange(turn.shape[1], device=turn.device)
     mask = (same & (order[:, None] >= order))[:, None]
-    start = torch.arange(shared, device=turn.device).expand(samples, -1)
+    if places is None:
+        places = torch.arange(shared, device=turn.device)[None]
+    begin = places[0, -1] + 1  # text counts on in all axes from the last token
+    rows = [torch.cat((axis.expand(samples, -1), turns.position + begin), 1) for axis in places]
     output = model.model.language_model(
         inputs_embeds=embeds,
         attention_mask=mask,
-        position_ids=torch.cat((start, turns.position + shared), 1),
+        position_ids=rows[0] if len(rows) == 1 else torch.stack(rows),
         use_cache=False,
         output_hidden_states=True,
     )

@@ -8,6 +8,7 @@ each blind to the others. POLISH moves everything, at rates that fall to nothing
 from __future__ import annotations
 
 from embedded_data import Layout, Mix, Scenes
+from embedded_models import SIDE
 from embedded_objectives import Ask, Look
 
 from sparsight.train.recipe import Stage
@@ -39,17 +40,25 @@ FILM_TASKS = {
 #: Learned in minutes, so these answers weigh less; learned last, so those weigh more.
 WEIGHTS = {"color": 0.5, "exists": 0.7, "move": 2.0, "order": 2.0, "repeat": 1.5, "read": 1.5}
 
-VIEWS = Mix({Layout("view", 32): 1.0}, PICTURE_TASKS, {}, {})
-FIRST = Mix(
+#: Samples of a batch, times this: 1 suits two cores, 16 a large GPU.
+SCALE = 1
+
+VIEWS = Mix(
+    {Layout("view", 32 * SCALE): 0.6, Layout("view", 32 * SCALE, side=2 * SIDE): 0.4},
+    PICTURE_TASKS,
+    {},
+    {},
+)
+SCENES = Mix(
     {
-        Layout("film", 8, frames=8): 0.45,
-        Layout("film", 12, frames=4): 0.12,
-        Layout("film", 4, frames=16): 0.12,
-        Layout("film", 2, frames=32): 0.04,
-        Layout("film", 1, frames=64): 0.04,
-        Layout("picture", 8): 0.15,
-        Layout("picture", 3, side=224): 0.04,
-        Layout("pair", 6): 0.04,
+        Layout("film", 8 * SCALE, frames=8): 0.45,
+        Layout("film", 12 * SCALE, frames=4): 0.12,
+        Layout("film", 4 * SCALE, frames=16): 0.12,
+        Layout("film", 2 * SCALE, frames=32): 0.04,
+        Layout("film", 1 * SCALE, frames=64): 0.04,
+        Layout("picture", 8 * SCALE): 0.12,
+        Layout("picture", 3 * SCALE, side=2 * SIDE): 0.07,
+        Layout("pair", 6 * SCALE): 0.04,
     },
     PICTURE_TASKS,
     FILM_TASKS,
@@ -62,11 +71,11 @@ def views() -> Scenes:
 
 
 def films() -> Scenes:
-    return Scenes(FIRST, first_seed=10_000_000)
+    return Scenes(SCENES, first_seed=10_000_000)
 
 
 def more_films() -> Scenes:
-    return Scenes(FIRST, first_seed=50_000_000)
+    return Scenes(SCENES, first_seed=50_000_000)
 
 
 TOWER = ("model.vision_tower.*", "objective.look.*")
@@ -85,7 +94,7 @@ STAGES = (
         objective=Look,
         train=TOWER,
         rates={"*": 1.5e-3},
-        steps=1200,
+        steps=3000,
         batch=1,
         weight_decay=0.02,
         betas=(0.9, 0.98),
@@ -98,7 +107,7 @@ STAGES = (
         objective=Ask,
         train=READER,
         rates={"*": 1.5e-3},
-        steps=3000,
+        steps=8000,
         batch=1,
         schedule="constant",
         weight_decay=0.02,
@@ -111,7 +120,7 @@ STAGES = (
         objective=Ask,
         train=(*TOWER, *READER),
         rates={"model.vision_tower.*": 2e-4, "*": 1e-3},
-        steps=800,
+        steps=1500,
         batch=1,
         floor=0.01,
         weight_decay=0.02,

@@ -29,6 +29,7 @@ from embedded_objectives import (
     picture_tokens,
     see,
 )
+from embedded_views import shown
 
 from sparsight.train.parts import Parts
 from sparsight.world.paint import paint_batch
@@ -218,3 +219,34 @@ def test_patches_of_a_sign_spell_its_text_from_left_to_right():
             # Doubled letters share one stretch.
             assert text == "".join(letter for letter, _ in groupby(thing.look.name.upper()))
     assert spelled >= 3
+
+
+def test_a_view_cut_from_a_larger_picture_keeps_pixels_owners_and_boxes_together():
+    mix = Mix({Layout("view", 12, side=2 * SIDE): 1.0}, {"color": 1.0, "count": 1.0}, {}, {})
+    batch = Scenes(mix, first_seed=9, asking=False)[0]
+    view = shown(batch, torch.device("cpu"))
+    assert view.pixels.shape[1:] == (3, SIDE, SIDE)
+    checked = 0
+    for owners, boxes in zip(view.owners, view.truth.box, strict=True):
+        for k in range(boxes.shape[0]):
+            mine = (owners == k + 1).nonzero()
+            x0, y0, x1, y1 = (boxes[k] * SIDE).tolist()
+            if len(mine) < 40 or min(x0, y0) < 0 or max(x1, y1) > SIDE:
+                continue
+            (top, left), (bottom, right) = mine.amin(0).tolist(), mine.amax(0).tolist()
+            checked += 1
+            assert x0 - 2 <= left
+            assert right <= x1 + 2
+            assert y0 - 2 <= top
+            assert bottom <= y1 + 2
+    assert checked >= 5
+
+
+def test_labels_are_as_exact_under_autocast():
+    batch = Scenes(replace(MIX, layouts={Layout("view", 4): 1.0}), first_seed=1, asking=False)[0]
+    plain = shown(batch, torch.device("cpu"))
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = shown(batch, torch.device("cpu"))
+        center = patches(cast.owners, cast.truth, GRID).center
+    assert torch.equal(plain.pixels, cast.pixels)
+    assert torch.equal(patches(plain.owners, plain.truth, GRID).center, center)
