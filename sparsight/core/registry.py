@@ -75,6 +75,17 @@ def knob(
     return field(default=default, metadata={"help": help, **limits})
 
 
+def tower_score(default: str = "cls") -> Any:
+    """The knob of methods that rank patches by the tower's attention."""
+    help = "attention of CLS, or attention received from all patches"
+    return knob(default, help, choices=("cls", "received"))
+
+
+def positions_after(default: str = "renumber", help: str = "positions of what stays") -> Any:
+    """The knob of methods that leave their tokens' positions to the user."""
+    return knob(default, help, choices=("renumber", "keep"))
+
+
 @dataclass(frozen=True)
 class Entry:
     """What the catalogue knows about a system."""

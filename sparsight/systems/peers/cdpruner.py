@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sparsight.core.registry import Budget, count_of, knob, system
+from sparsight.core.registry import Budget, count_of, knob, positions_after, system
 from sparsight.core.slots import Request
 from sparsight.core.tokens import PositionPolicy, VisualTokens
 from sparsight.ops.diversity import largest_determinant
@@ -39,9 +39,7 @@ class CDPruner:
     keep: Budget = knob(0.25, "visual tokens that stay", per="view")
     relevance: bool = knob(True, "look at the question; without, diversity alone decides")
     inverted: bool = knob(True, "a low cosine with the question counts as relevant")
-    positions: PositionPolicy = knob(
-        "renumber", "positions of what stays", choices=("renumber", "keep")
-    )
+    positions: PositionPolicy = positions_after()
 
     def reduce(self, tokens: VisualTokens, request: Request) -> VisualTokens:
         candidates = tokens.prunable.nonzero()[:, 0]

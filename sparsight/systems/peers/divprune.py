@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sparsight.core.registry import Budget, count_of, knob, system
+from sparsight.core.registry import Budget, count_of, knob, positions_after, system
 from sparsight.core.slots import Request
 from sparsight.core.tokens import PositionPolicy, VisualTokens
 from sparsight.ops.diversity import cosine_distance, max_min
@@ -29,9 +29,7 @@ class DivPrune:
     all N tokens to each other are held at once, N * N numbers."""
 
     keep: Budget = knob(0.098, "visual tokens that stay", per="medium")
-    positions: PositionPolicy = knob(
-        "renumber", "positions of what stays", choices=("renumber", "keep")
-    )
+    positions: PositionPolicy = positions_after()
 
     def reduce(self, tokens: VisualTokens, request: Request) -> VisualTokens:
         candidates = tokens.prunable.nonzero()[:, 0]

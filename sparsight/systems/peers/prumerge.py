@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sparsight.core.registry import Budget, count_of, knob, system
+from sparsight.core.registry import Budget, count_of, knob, positions_after, system, tower_score
 from sparsight.core.slots import Need, Request
 from sparsight.core.tokens import PositionPolicy, VisualTokens
 from sparsight.ops.group_rows import group_rows
@@ -45,14 +45,8 @@ class PruMerge:
     adaptive: bool = knob(True, "keep as many as there are outliers, whatever the budget")
     keep: Budget = knob(0.125, "visual tokens that stay where not adaptive", per="view")
     neighbours: int = knob(32, "similar patches added to each that stays", low=0)
-    score: Literal["cls", "received"] = knob(
-        "cls",
-        "attention of CLS, or attention received from all patches",
-        choices=("cls", "received"),
-    )
-    positions: PositionPolicy = knob(
-        "renumber", "positions of what stays", choices=("renumber", "keep")
-    )
+    score: Literal["cls", "received"] = tower_score()
+    positions: PositionPolicy = positions_after()
 
     def needs(self) -> tuple[Need, ...]:
         return (self._attention, Need("keys", "last"), Need("features"))

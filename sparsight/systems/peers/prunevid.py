@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sparsight.core.registry import knob, system
+from sparsight.core.registry import knob, positions_after, system
 from sparsight.core.slots import Need, Request
 from sparsight.core.tokens import PositionPolicy, VisualTokens
 from sparsight.llm.edits import Edit, check_layers
@@ -86,9 +86,7 @@ class PruneVid:
     segments: float = knob(0.25, "clusters of frames, as a share of the frames", low=0, high=1)
     inside: float = knob(0.4, "share of each group that stays from `layer` on", low=0, high=1)
     layer: int = knob(11, "the first layer of the LLM that sees fewer tokens", low=1)
-    positions: PositionPolicy = knob(
-        "renumber", "positions of what enters the LLM", choices=("renumber", "keep")
-    )
+    positions: PositionPolicy = positions_after(help="positions of what enters the LLM")
 
     def needs(self) -> tuple[Need, ...]:
         return (Need("film"),)

@@ -14,7 +14,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from sparsight.core.registry import knob, system
+from sparsight.core.registry import knob, positions_after, system
 from sparsight.llm.dropping import KeepAttended
 from sparsight.llm.edits import check_layers
 from sparsight.llm.layout import Layout
@@ -47,9 +47,7 @@ class PyramidDrop:
     layers: tuple[int, ...] = knob(
         (), "the first layer of each later stage, where stages are not of equal depth", low=1
     )
-    positions: Literal["renumber", "keep"] = knob(
-        "renumber", "positions of what stays", choices=("renumber", "keep")
-    )
+    positions: Literal["renumber", "keep"] = positions_after()
 
     def edits(self, depth: int) -> Sequence[KeepAttended]:
         equal = tuple(depth * stage // self.stages for stage in range(1, self.stages))

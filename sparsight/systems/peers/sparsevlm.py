@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sparsight.core.errors import UserError
-from sparsight.core.registry import Budget, count_of, knob, system
+from sparsight.core.registry import Budget, count_of, knob, positions_after, system
 from sparsight.llm.edits import Edit, check_layers
 from sparsight.llm.layout import Layout
 from sparsight.ops.cluster import dpc_knn
@@ -141,9 +141,7 @@ class SparseVLM:
     layers: tuple[int, ...] = knob((3, 7, 16), "the first layers that see fewer tokens", low=1)
     counts: tuple[int, ...] = knob((), "tokens kept before each of `layers`, for keep", low=0)
     recycle: float = knob(0.3, "share of the dropped tokens that are clustered", low=0, high=1)
-    positions: Literal["renumber", "keep"] = knob(
-        "renumber", "positions of what stays", choices=("renumber", "keep")
-    )
+    positions: Literal["renumber", "keep"] = positions_after()
 
     def check(self) -> None:
         stages = len(self.counts) or len(STAGES[0])

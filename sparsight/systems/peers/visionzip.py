@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sparsight.core.registry import Budget, count_of, knob, system
+from sparsight.core.registry import Budget, count_of, knob, positions_after, system, tower_score
 from sparsight.core.slots import Need, Request
 from sparsight.core.tokens import PositionPolicy, VisualTokens
 from sparsight.ops.group_rows import group_rows
@@ -40,14 +40,8 @@ class VisionZip:
 
     keep: Budget = knob(0.25, "visual tokens that stay, CLS and contextual included", per="view")
     contextual: float = knob(0.15625, "share of them that is merged", low=0, high=1)
-    score: Literal["cls", "received"] = knob(
-        "cls",
-        "attention of CLS, or attention received from all patches",
-        choices=("cls", "received"),
-    )
-    positions: PositionPolicy = knob(
-        "renumber", "positions of what stays", choices=("renumber", "keep")
-    )
+    score: Literal["cls", "received"] = tower_score()
+    positions: PositionPolicy = positions_after()
 
     def needs(self) -> tuple[Need, ...]:
         cls = (Need("cls_feature"),) if self.score == "cls" else ()

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sparsight.core.registry import Budget, count_of, knob, system
+from sparsight.core.registry import Budget, count_of, knob, positions_after, system, tower_score
 from sparsight.core.slots import Need, Request
 from sparsight.core.tokens import PositionPolicy, VisualTokens
 from sparsight.ops.diversity import thin_out
@@ -40,14 +40,8 @@ class VisPruner:
     keep: Budget = knob(0.25, "visual tokens that stay", per="view")
     important: float = knob(0.5, "share of them chosen by attention", low=0, high=1)
     step: int = knob(8, "patches removed in a round, at most", low=1)
-    score: Literal["cls", "received"] = knob(
-        "cls",
-        "attention of CLS, or attention received from all patches",
-        choices=("cls", "received"),
-    )
-    positions: PositionPolicy = knob(
-        "renumber", "positions of what stays", choices=("renumber", "keep")
-    )
+    score: Literal["cls", "received"] = tower_score()
+    positions: PositionPolicy = positions_after()
 
     def needs(self) -> tuple[Need, ...]:
         return (Need(f"{self.score}_attention"), Need("features"))

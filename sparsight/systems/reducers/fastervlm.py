@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from sparsight.core.registry import Budget, count_of, knob, system
+from sparsight.core.registry import Budget, count_of, knob, positions_after, system, tower_score
 from sparsight.core.slots import Need, Request
 from sparsight.core.tokens import PositionPolicy, VisualTokens
 from sparsight.ops.select import top_per_group
@@ -35,14 +35,8 @@ class FasterVLM:
     substitute, not the published method."""
 
     keep: Budget = knob(0.25, "visual tokens that stay", per="view")
-    score: Literal["cls", "received"] = knob(
-        "cls",
-        "attention of CLS, or attention received from all patches",
-        choices=("cls", "received"),
-    )
-    positions: PositionPolicy = knob(
-        "renumber", "positions of what stays", choices=("renumber", "keep")
-    )
+    score: Literal["cls", "received"] = tower_score()
+    positions: PositionPolicy = positions_after()
 
     def needs(self) -> tuple[Need, ...]:
         return (Need(f"{self.score}_attention"),)

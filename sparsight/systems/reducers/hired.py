@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sparsight.core.registry import Budget, count_of, knob, system
+from sparsight.core.registry import Budget, count_of, knob, positions_after, system, tower_score
 from sparsight.core.slots import Need, Request
 from sparsight.core.tokens import PositionPolicy, VisualTokens
 from sparsight.ops.select import top, top_per_group
@@ -45,14 +45,8 @@ class HiRED:
     keep: Budget = knob(0.2, "visual tokens that stay, at most", per="medium")
     alpha: float = knob(0.5, "share of the budget for the whole view", low=0, high=1)
     strips: bool = knob(False, "count by stripes of the whole view, as released")
-    score: Literal["cls", "received"] = knob(
-        "cls",
-        "attention of CLS, or attention received from all patches",
-        choices=("cls", "received"),
-    )
-    positions: PositionPolicy = knob(
-        "renumber", "positions of what stays", choices=("renumber", "keep")
-    )
+    score: Literal["cls", "received"] = tower_score()
+    positions: PositionPolicy = positions_after()
 
     def needs(self) -> tuple[Need, ...]:
         return (Need(f"{self.score}_attention", 0), Need(f"{self.score}_attention"))

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sparsight.core.registry import Budget, count_of, knob, system
+from sparsight.core.registry import Budget, count_of, knob, positions_after, system, tower_score
 from sparsight.core.slots import Need, Request
 from sparsight.core.tokens import PositionPolicy, VisualTokens
 from sparsight.llm.edits import Edit, check_layers
@@ -60,14 +60,8 @@ class HoliTom:
     )
     inner: float = knob(0.5, "share merged away inside the LLM", low=0, high=1)
     layer: int = knob(3, "the first layer that sees fewer tokens", low=1)
-    score: Literal["received", "cls"] = knob(
-        "received",
-        "attention received from all patches, or attention of CLS",
-        choices=("received", "cls"),
-    )
-    positions: PositionPolicy = knob(
-        "renumber", "positions before the LLM", choices=("renumber", "keep")
-    )
+    score: Literal["received", "cls"] = tower_score("received")
+    positions: PositionPolicy = positions_after(help="positions before the LLM")
 
     def needs(self) -> tuple[Need, ...]:
         return (Need(f"{self.score}_attention"),)
