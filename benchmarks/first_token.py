@@ -10,13 +10,11 @@ same shape. Every round asks at every setting once, so that a busy machine distu
 from __future__ import annotations
 
 import argparse
-import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from random_onevision import SHAPES, film, random_onevision
-from steady_memory import keep_freed_memory
+from timing_options import begin, timing_parser
 from writing import where_measured, write_timings
 
 from sparsight.core.reply import Reply
@@ -30,11 +28,7 @@ Setting = tuple[str, float, int]  # system ("" for none), share kept, frames
 
 
 def main() -> None:
-    options = arguments()
-    if options.clock == "cpu":
-        time.perf_counter = time.process_time  # before anything reads a clock
-    keep_freed_memory()
-    torch.set_num_threads(options.threads)
+    options = begin(described())
     shape = SHAPES[options.shape]
     vlm = random_onevision(shape, getattr(torch, options.dtype), options.device)
     films = {count: film(count, shape.side) for count in options.frames}
@@ -189,28 +183,12 @@ def draw(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     pyplot.close(figure)
 
 
-def arguments() -> argparse.Namespace:
-    here = Path(__file__).resolve().parent
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shape", choices=SHAPES, default="small")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16")
+def described() -> argparse.ArgumentParser:
+    parser = timing_parser(__doc__, "first_token", shape="small", repeats=10)
     parser.add_argument("--frames", type=int, nargs="+", default=[8, 16, 32])
     parser.add_argument("--keep", type=float, nargs="+", default=[0.5, 0.25, 0.1])
     parser.add_argument("--systems", nargs="+", default=["uniform", "fastv"])
-    parser.add_argument("--repeats", type=int, default=10, help="rounds")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument(
-        "--clock",
-        choices=("wall", "cpu"),
-        default="wall",
-        help="cpu: processor time, which other programs do not lengthen; with --threads 1",
-    )
-    parser.add_argument("--out", type=Path, default=here / "results" / "first_token")
-    options = parser.parse_args()
-    if options.clock == "cpu" and (options.device != "cpu" or options.threads != 1):
-        parser.error("--clock cpu needs --device cpu --threads 1")
-    return options
+    return parser
 
 
 if __name__ == "__main__":

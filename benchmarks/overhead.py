@@ -17,13 +17,12 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 from random_onevision import SHAPES, film, picture, random_onevision
-from steady_memory import keep_freed_memory
+from timing_options import begin, timing_parser
 from transformers import LlavaOnevisionImageProcessorPil, StoppingCriteriaList
 from writing import where_measured, write_timings
 
@@ -42,11 +41,7 @@ Side = Callable[[], tuple[Times, list[int]]]
 
 
 def main() -> None:
-    options = arguments()
-    if options.clock == "cpu":
-        time.perf_counter = time.process_time  # before anything reads a clock
-    keep_freed_memory()
-    torch.set_num_threads(options.threads)
+    options = begin(described())
     shape = SHAPES[options.shape]
     vlm = random_onevision(shape, getattr(torch, options.dtype), options.device)
     clips = {
@@ -242,28 +237,12 @@ def draw(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     pyplot.close(figure)
 
 
-def arguments() -> argparse.Namespace:
-    here = Path(__file__).resolve().parent
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shape", choices=SHAPES, default="narrow")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16")
+def described() -> argparse.ArgumentParser:
+    parser = timing_parser(__doc__, "overhead", shape="narrow", repeats=15)
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--answer", type=int, default=16, help="tokens")
-    parser.add_argument("--repeats", type=int, default=15, help="rounds")
     parser.add_argument("--warmup", type=int, default=2, help="rounds that are not counted")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument(
-        "--clock",
-        choices=("wall", "cpu"),
-        default="wall",
-        help="cpu: processor time, which other programs do not lengthen; with --threads 1",
-    )
-    parser.add_argument("--out", type=Path, default=here / "results" / "overhead")
-    options = parser.parse_args()
-    if options.clock == "cpu" and (options.device != "cpu" or options.threads != 1):
-        parser.error("--clock cpu needs --device cpu --threads 1")
-    return options
+    return parser
 
 
 if __name__ == "__main__":
