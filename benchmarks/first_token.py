@@ -3,7 +3,7 @@
     python benchmarks/first_token.py
     python benchmarks/first_token.py --device cuda --shape 7b
 
-The model has random weights (see `random_onevision.py`): its cost is that of a trained one of the
+The model has random weights (see `random_models.py`): its cost is that of a trained one of the
 same shape. Every round asks at every setting once, so that a busy machine disturbs all alike.
 """
 
@@ -13,7 +13,7 @@ import argparse
 from typing import Any
 
 import torch
-from random_onevision import SHAPES, film, random_onevision
+from random_models import SHAPES, film, random_onevision
 from timing_options import begin, timing_parser
 from writing import where_measured, write_timings
 

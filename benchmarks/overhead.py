@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from random_onevision import SHAPES, film, picture, random_onevision
+from random_models import SHAPES, film, picture, random_onevision
 from timing_options import begin, timing_parser
 from transformers import LlavaOnevisionImageProcessorPil, StoppingCriteriaList
 from writing import where_measured, write_timings

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import torch
-from random_onevision import SHAPES
+from random_models import SHAPES
 from steady_memory import keep_freed_memory
 
 

@@ -9,6 +9,7 @@ D width, B samples.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -205,6 +206,7 @@ class QwenAsk(Ask):
 #: Parameters that the stages name -> where this class has them.
 INSTEAD = {
     "model.vision_tower.*": ("model.visual.patch_embed.*", "model.visual.blocks.*"),
+    "model.vision_tower.encoder.*": ("model.visual.blocks.*",),
     "model.multi_modal_projector.*": ("model.visual.merger.*",),
     "model.image_newline": (),
 }
@@ -217,10 +219,14 @@ def stages() -> tuple[Stage, ...]:
         replace(
             stage,
             objective=OBJECTIVES[stage.objective],
-            train=tuple(n for name in stage.train for n in INSTEAD.get(name, (name,))),
-            rates={
-                n: rate for name, rate in stage.rates.items() for n in INSTEAD.get(name, (name,))
-            },
+            train=_here(stage.train),
+            muon=_here(stage.muon),
+            rates={n: rate for name, rate in stage.rates.items() for n in _here((name,))},
         )
         for stage in STAGES
     )
+
+
+def _here(patterns: Sequence[str]) -> tuple[str, ...]:
+    """Patterns of parameters by the names of this class."""
+    return tuple(name for pattern in patterns for name in INSTEAD.get(pattern, (pattern,)))

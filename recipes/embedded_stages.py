@@ -78,6 +78,10 @@ def more_films() -> Scenes:
     return Scenes(SCENES, first_seed=50_000_000)
 
 
+#: Matrices between hidden states, which Muon moves: at equal steps its losses are clearly lower.
+TOWER_MATRICES = ("model.vision_tower.encoder.*",)
+READER_MATRICES = ("model.multi_modal_projector.*", "model.language_model.layers.*")
+
 TOWER = ("model.vision_tower.*", "objective.look.*")
 READER = (
     "model.multi_modal_projector.*",
@@ -94,6 +98,7 @@ STAGES = (
         objective=Look,
         train=TOWER,
         rates={"*": 1.5e-3},
+        muon=TOWER_MATRICES,
         steps=3000,
         batch=1,
         weight_decay=0.02,
@@ -107,6 +112,7 @@ STAGES = (
         objective=Ask,
         train=READER,
         rates={"*": 1.5e-3},
+        muon=READER_MATRICES,
         steps=8000,
         batch=1,
         schedule="constant",
@@ -120,6 +126,7 @@ STAGES = (
         objective=Ask,
         train=(*TOWER, *READER),
         rates={"model.vision_tower.*": 2e-4, "*": 1e-3},
+        muon=(*TOWER_MATRICES, *READER_MATRICES),
         steps=1500,
         batch=1,
         floor=0.01,

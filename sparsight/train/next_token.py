@@ -7,7 +7,7 @@ systems, the splice. B rows, L tokens, D width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from sparsight.core.clip import Clip
 from sparsight.core.errors import UserError
 from sparsight.core.plan import Plan
 from sparsight.core.prompt import Prompt
+from sparsight.core.slots import Request
 from sparsight.core.tokens import Views
 from sparsight.measure.stages import Stages
 from sparsight.media import Access, Limits, load
@@ -82,9 +83,11 @@ class NextToken(Objective):
         clips = [load(one, limits=vlm.limits, policy=vlm.access) for one in conversation.media]
         vlm.check_support(clips)
         pictures = sum(clip.kind == "picture" for clip in clips)
+        # The model is not asked anything here: several processes may prepare at once.
+        request = Request(conversation.question, torch.zeros(0, 0), len(clips))
         views = []
         for place, clip in enumerate(clips):
-            chosen, pixels = self._frames(clip, (item.epoch, item.index, place))
+            chosen, pixels = self._frames(clip, request, (item.epoch, item.index, place))
             views.append(vlm.views(clip, chosen, pixels, pictures))
         parts = [{"type": "image" if clip.kind == "picture" else "video"} for clip in clips]
         messages = [
@@ -101,9 +104,11 @@ class NextToken(Objective):
         self._check_length(len(made.ids))
         return Sample(made, tuple(views), conversation.question)
 
-    def _frames(self, clip: Clip, key: tuple[int, ...]) -> tuple[list[int], Tensor]:
+    def _frames(
+        self, clip: Clip, request: Request, key: tuple[int, ...]
+    ) -> tuple[list[int], Tensor]:
         """The frames of a clip to look at and their pixels, augmented as `key` alone decides."""
-        chosen = self.vlm.choose(clip, self.frames)
+        chosen = self.vlm.choose(clip, self.frames, request)
         if self.augment is None:
             return chosen, clip.frames(chosen)
         random = generator(self.seed, *key)
@@ -163,7 +168,10 @@ class NextToken(Objective):
 
     def _prompts(self, samples: Sequence[Sample]) -> list[Prompt]:
         vlm = self.vlm
-        requests = [vlm.request(one.question, len(one.views)) for one in samples]
+        requests = [
+            replace(vlm.request(one.question, len(one.views)), ids=one.lesson.ids)
+            for one in samples
+        ]
         # No clock on the device and no count of operations: both would make it wait.
         views = [one.views for one in samples]
         media, _ = vlm.tokens(views, requests, Stages("cpu"), costs=False)

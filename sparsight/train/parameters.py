@@ -62,22 +62,30 @@ def is_adapter(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Pace:
-    """How a parameter learns: the pattern it falls to, its peak rate, its weight decay."""
+    """How a parameter learns: the pattern it falls to, its peak rate, its weight decay, and
+    whether Muon moves it."""
 
     pattern: str
     rate: float
     decay: float
+    muon: bool = False
 
 
 def paces(
-    learner: Learner, rates: Mapping[str, float], weight_decay: float, stage: str
+    learner: Learner,
+    rates: Mapping[str, float],
+    weight_decay: float,
+    stage: str,
+    muon: Sequence[str] = (),
 ) -> dict[str, Pace]:
-    """How each learning parameter learns, by canonical name; vectors (norms, biases) never decay.
+    """How each learning parameter learns, by canonical name; vectors (norms, biases) never decay,
+    and Muon moves matrices alone.
 
     Raises `UserError` for a pattern that no learning parameter falls to, and for a parameter
     without a rate.
     """
     found = {}
+    matrices = []
     for name, parameter in learner.named_parameters():
         if parameter.requires_grad:
             pattern = next((p for p in rates if fnmatchcase(canonical(name), p)), None)
@@ -86,10 +94,16 @@ def paces(
                     f'stage {stage!r} has no learning rate for {canonical(name)}: add "*" to rates'
                 )
             decay = weight_decay if parameter.ndim > 1 else 0.0
-            found[canonical(name)] = Pace(pattern, rates[pattern], decay)
+            by_muon = parameter.ndim == 2 and any(fnmatchcase(canonical(name), p) for p in muon)
+            found[canonical(name)] = Pace(pattern, rates[pattern], decay, by_muon)
+            if parameter.ndim == 2:
+                matrices.append(canonical(name))
     for pattern in rates:
         if pattern != "*" and pattern not in {pace.pattern for pace in found.values()}:
             raise unmatched(f"`rates` pattern of stage {stage!r}", pattern, found)
+    for pattern in muon:
+        if not any(fnmatchcase(name, pattern) for name in matrices):
+            raise unmatched(f"`muon` pattern of stage {stage!r}", pattern, matrices)
     return found
 
 
@@ -100,7 +114,8 @@ def groups_of(model: nn.Module, paces: Mapping[str, Pace]) -> list[dict[str, Any
         if parameter.requires_grad:
             pace = paces[canonical(name)]
             empty = {"params": [], "lr": pace.rate, "weight_decay": pace.decay}
-            group = groups.setdefault(pace, {**empty, "pattern": pace.pattern})
+            more = {"pattern": pace.pattern, "muon": pace.muon}
+            group = groups.setdefault(pace, {**empty, **more})
             group["params"].append(parameter)
     return list(groups.values())
 

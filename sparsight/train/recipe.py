@@ -54,6 +54,8 @@ class Stage:
     train      patterns (fnmatch) of the parameters that learn; all others are frozen. The
                model's parameters go by their own names, the objective's by "objective.NAME"
     rates      pattern -> peak learning rate; the first that matches counts
+    muon       patterns of the learning matrices that Muon moves, at the same rates; AdamW moves
+               all else. For the matrices between hidden states: not embeddings, not heads
     batch      samples of one forward on one device; `accumulate` of them make a step
     warmup     share of the steps over which the rates rise
     floor      share of the peak rates at which "cosine" and "linear" end
@@ -74,6 +76,7 @@ class Stage:
     train: tuple[str, ...]
     objective: Callable[[Parts], Objective] = NextToken
     rates: Mapping[str, float] = field(default_factory=lambda: {"*": 1e-4})
+    muon: tuple[str, ...] = ()
     batch: int = 8
     accumulate: int = 1
     warmup: float = 0.03

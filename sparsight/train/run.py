@@ -245,7 +245,8 @@ class _Run:
         take_over(objective, self.heads)
         learner = Learner(objective)
         self.learned |= set(choose(learner, stage.train, stage.name))
-        return adapter, learner, paces(learner, stage.rates, stage.weight_decay, stage.name)
+        found = paces(learner, stage.rates, stage.weight_decay, stage.name, stage.muon)
+        return adapter, learner, found
 
     def _train(
         self,

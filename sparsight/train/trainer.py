@@ -29,6 +29,7 @@ from sparsight.train.data import Drawn, Stream
 from sparsight.train.faults import NotFiniteError, full_disk
 from sparsight.train.logs import Log, Meter, means, merged
 from sparsight.train.objective import Learner
+from sparsight.train.optimizers import optimizer
 from sparsight.train.parameters import Pace, canonical, groups_of
 from sparsight.train.recipe import Recipe, Stage
 from sparsight.train.schedule import share
@@ -136,9 +137,14 @@ class StageTrainer(Trainer):
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
+            if self.stage.muon and self.is_fsdp_enabled:
+                raise UserError(
+                    f"stage {self.stage.name!r}: Muon needs whole matrices, which FSDP cuts: "
+                    "leave out `muon`, or train without FSDP"
+                )
             groups = groups_of(self.model if model is None else model, self.paces)
             fused = self.args.device.type in ("cpu", "cuda")
-            self.optimizer = torch.optim.AdamW(groups, betas=self.stage.betas, fused=fused)
+            self.optimizer = optimizer(groups, self.stage.betas, fused)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:

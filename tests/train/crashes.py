@@ -25,7 +25,14 @@ from tests.train.tiny import CountedLetters, recipe, stage
 STEPS = 6
 RECIPE = recipe(
     stage("first", steps=STEPS, train=("model.layers.1.*", "objective.*"), save_every=2),
-    stage("second", steps=STEPS, data=lambda: CountedLetters(10), save_every=3, accumulate=2),
+    stage(
+        "second",
+        steps=STEPS,
+        data=lambda: CountedLetters(10),
+        save_every=3,
+        accumulate=2,
+        muon=("model.layers.*",),
+    ),
 )
 #: (event, how many of its kind pass before the kill), in the order of the runs.
 KILLS = [

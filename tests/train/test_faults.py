@@ -241,6 +241,8 @@ def test_missing_data_of_a_late_stage_is_found_first(train: Callable[..., Outcom
         ({"train": "model.*"}, r"must be a tuple of patterns: write \('model\.\*',\)"),
         ({"rates": {"objectiv.*": 1.0, "*": 1.0}}, r"`rates` pattern .* 'objectiv\.\*'; did you"),
         ({"rates": {"objective.*": 1e-3}}, r"no learning rate for model\.embed_tokens\.weight"),
+        ({"muon": ("model.layer.*",)}, r"`muon` pattern .* 'model\.layer\.\*'; did you"),
+        ({"muon": ("*norm.weight",)}, r"`muon` pattern .*'\*norm\.weight'"),  # vectors
         (
             {"adapter": Lora(("*.query",)), "train": ()},
             r"adapter .* matches '\*\.query'; names look like",
