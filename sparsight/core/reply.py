@@ -30,27 +30,36 @@ class Usage:
 class Timing:
     """Seconds of each stage, each ended by a device synchronisation.
 
-    `stages` maps fetch, decode, preprocess, encode, connect+reduce and prefill to seconds;
+    `stages` maps fetch, decode, preprocess, encode, connect+reduce and prefill to seconds, and
+    select where a system chooses the frames, with all that it asks a model and decodes for that;
     `steps` has one entry a decode step; `first_token` is from the start to the first token.
+    `own` is what the systems took for themselves within the stages: choosing frames, reducing,
+    reading attention rows, merging in the tower, editing between layers.
     """
 
     stages: dict[str, float]
     steps: tuple[float, ...]
     first_token: float
     total: float
+    own: float = 0.0
 
 
 @dataclass(frozen=True)
 class Flops:
-    """Floating-point operations by formula: the vision tower, the LLM's prefill, its decode."""
+    """Floating-point operations by formula: the vision tower, the LLM's prefill, its decode.
+
+    `select` is what systems asked a model while they chose frames; a detector of theirs is not
+    counted, for want of a formula.
+    """
 
     tower: float
     prefill: float
     decode: float
+    select: float = 0.0
 
     @property
     def total(self) -> float:
-        return self.tower + self.prefill + self.decode
+        return self.tower + self.prefill + self.decode + self.select
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,7 @@ class Reply:
                 "steps": list(self.timing.steps),
                 "first_token": self.timing.first_token,
                 "total": self.timing.total,
+                "own": self.timing.own,
             },
             "kv_bytes": self.kv_bytes,
             "flops": {**asdict(self.flops), "total": self.flops.total},

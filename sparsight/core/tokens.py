@@ -27,7 +27,8 @@ class Views:
     `boxes` (V, 4) gives the area of the picture each view covers as x0, y0, x1, y1 in shares of
     the picture (beyond 0..1 where a view holds padding), `times` (V,) its time in seconds and
     `roles` what it is: "frame", "picture", "tile", "thumbnail".
-    `grid` is the (h, w) grid of features of one view as it enters the connector.
+    `grid` is the (h, w) grid of features of one view as it enters the connector. `share` (V,) is
+    the share of the visual tokens that the system which chose the frames gave each view.
     """
 
     kind: Literal["image", "video"]
@@ -38,6 +39,7 @@ class Views:
     grid: tuple[int, int]
     size: tuple[int, int]  # height and width of the picture or frame in pixels
     alone: bool = True  # the only picture of its prompt (any-res families tile just those)
+    share: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.roles)
@@ -54,6 +56,7 @@ class FeatureMap:
 
     Once projected, `raw` (V, h, w, C) are the features before the projector, and `projector` maps
     any rows (..., C) to (..., D); both None where features are not projected one by one.
+    `separator` (D,) is the newline embedding of the family's own packing, where it has one.
     """
 
     features: Tensor
@@ -65,6 +68,7 @@ class FeatureMap:
     extra: tuple[Tensor, ...] = ()
     raw: Tensor | None = None
     projector: Callable[[Tensor], Tensor] | None = None
+    separator: Tensor | None = None
 
     def with_features(self, features: Tensor) -> FeatureMap:
         return replace(self, features=features)

@@ -25,6 +25,7 @@ from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from sparsight.core.errors import UserError
+from sparsight.core.meter import metered
 from sparsight.llm.layout import Layout
 
 #: Which attention rows to read at a layer:
@@ -386,7 +387,7 @@ def _attend(
             "window": kwargs.get("sliding_window"),
             "softcap": kwargs.get("softcap"),
         }
-        with torch.no_grad():
+        with torch.no_grad(), metered():
             scores = _read(active.rows[layer], active, query, key, options)
         if scores is not None:
             active.scores.all[layer].append(scores)

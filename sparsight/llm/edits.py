@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsight.core.errors import UserError
+from sparsight.core.meter import metered
 from sparsight.llm.attention import (
     Call,
     Detour,
@@ -312,7 +313,8 @@ class _Run:
             return None
         given = hidden
         if i in self.edits and state.layout is not None:
-            hidden = self._edit(i, hidden, state, kwargs)
+            with metered():
+                hidden = self._edit(i, hidden, state, kwargs)
         held, mask = self.trace.cached[i], kwargs.get("attention_mask")
         whole = state.slots is None and (held is None or (mask is None and held.token is None))
         if whole:

@@ -26,12 +26,14 @@ def cost_rows(reply: Reply) -> list[Row]:
     """Tokens, operations and the key-value cache."""
     usage, flops = reply.usage, reply.flops
     kept = f"{usage.visual_kept / usage.visual_seen:.1%}" if usage.visual_seen else ""
+    asked = [("FLOPs, select", operations(flops.select), "")] if flops.select else []
     return [
         ("visual tokens seen", f"{usage.visual_seen:,}", ""),
         ("visual tokens kept", f"{usage.visual_kept:,}", kept),
         ("mean over layers", f"{usage.visual_mean:,.1f}", ""),
         ("prompt tokens", f"{usage.prompt:,}", ""),
         ("answer tokens", f"{usage.answer:,}", reply.finish),
+        *asked,
         ("FLOPs, tower", operations(flops.tower), ""),
         ("FLOPs, prefill", operations(flops.prefill), ""),
         ("FLOPs, decode", operations(flops.decode), ""),

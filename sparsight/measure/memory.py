@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -25,18 +27,41 @@ def kv_bytes(shape: DecoderShape, tokens_per_layer: Sequence[int], value_bytes: 
     return 2 * shape.kv_heads * shape.head_width * value_bytes * sum(tokens_per_layer)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: Python's, a GPU's, or torch's on the CPU."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )
+
+
 def reset_peak(device: torch.device | str) -> None:
-    """Begin a new peak on a CUDA device; the peak of a process cannot be reset."""
+    """Begin a new peak: on a CUDA device, or of the process where the system is Linux. Elsewhere
+    the peak of a process cannot be reset."""
     device = torch.device(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def used_bytes(device: torch.device | str) -> int:
+    """The memory in use now: of tensors on CUDA, elsewhere the resident size of the process (its
+    largest so far where the system does not tell)."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:
+        return peak_bytes(device)
 
 
 def peak_bytes(device: torch.device | str) -> int:
-    """The most memory in use so far.
+    """The most memory in use since `reset_peak`, or so far.
 
-    On CUDA the tensors' peak since `reset_peak`, from the allocator; elsewhere the largest
-    resident size of the process since it began.
+    On CUDA the tensors' peak, from the allocator; elsewhere the largest resident size of the
+    process.
     """
     device = torch.device(device)
     if device.type == "cuda":

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import torch
 
+from sparsight.core.meter import Meter
+
 
 class Stages:
     """A clock for the stages of one request.
@@ -21,12 +23,14 @@ class Stages:
 
     `seconds` maps each stage to its seconds in the order in which the stages first began; a stage
     entered again adds to its entry, one that raises counts as far as it came. Stages do not nest:
-    their seconds add up to no more than the whole.
+    their seconds add up to no more than the whole. `own` is a meter of what systems take for
+    themselves within the stages, for whoever opens it.
     """
 
     def __init__(self, device: torch.device | str) -> None:
         self.device = torch.device(device)
         self.seconds: dict[str, float] = {}
+        self.own = Meter(self.device)
         self._open: str | None = None
 
     @contextmanager

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparsight.core.meter import metered
 from sparsight.ops.merge import Matching
 
 _NORMS = (("layer_norm1", "layer_norm2"), ("layernorm_before", "layernorm_after"))
@@ -153,7 +154,8 @@ def _merged_forward(block: nn.Module, index: int, merge: TowerMerge) -> Callable
             hook.remove()
         hidden = hidden_states + scaled(attended, scales[0])
         metric = keys[0].unflatten(-1, (_heads(attention), -1)).mean(2)
-        hidden = merge.step(hidden, metric, index)
+        with metered():
+            hidden = merge.step(hidden, metric, index)
         return hidden + scaled(block.mlp(getattr(block, second)(hidden)), scales[1])  # type: ignore[operator]
 
     return forward

@@ -59,3 +59,23 @@ def thumbnail(frames: Tensor, size: tuple[int, int]) -> Tensor:
     channels = frames.shape[1]
     tiled = small.view(rows, columns, channels, *cell).permute(2, 0, 3, 1, 4)
     return tiled.reshape(channels, rows * cell[0], columns * cell[1])
+
+
+def contact_sheet(frames: Tensor, columns: int, cell: tuple[int, int]) -> Tensor:
+    """Tile (n, H, W, 3) uint8 frames row by row into one picture (rows * h, columns * w, 3).
+
+    Each is resized to `cell` (h, w), bilinearly and without aliasing; empty cells are black.
+    """
+    small = resized(frames, cell)
+    rows = -(-len(frames) // columns)
+    sheet = small.new_zeros(rows * columns, *small.shape[1:])
+    sheet[: len(small)] = small
+    ordered = sheet.view(rows, columns, *cell, 3).transpose(1, 2)
+    return ordered.reshape(rows * cell[0], columns * cell[1], 3)
+
+
+def resized(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    """(n, H, W, 3) uint8 frames to (n, h, w, 3), bilinearly and without aliasing."""
+    moved = frames.permute(0, 3, 1, 2)
+    small = functional.interpolate(moved, size, mode="bilinear", antialias=True)
+    return small.permute(0, 2, 3, 1)

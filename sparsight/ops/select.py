@@ -22,8 +22,8 @@ def even(total: int, count: int) -> Tensor:
     return torch.linspace(0, total - 1, count, dtype=torch.float64).round().long()
 
 
-def top_per_group(scores: Tensor, group: Tensor, quota: Tensor) -> Tensor:
-    """The highest-scoring members of each group, as ascending indices.
+def ranked_per_group(scores: Tensor, group: Tensor, quota: Tensor) -> Tensor:
+    """The highest-scoring members of each group, group after group, the best of each first.
 
     Args:
         scores: (N,).
@@ -37,4 +37,9 @@ def top_per_group(scores: Tensor, group: Tensor, quota: Tensor) -> Tensor:
     sizes = group.bincount(minlength=len(quota))
     start = sizes.cumsum(0) - sizes
     rank = torch.arange(len(order), device=scores.device) - start[group[order]]
-    return order[rank < quota[group[order]]].sort().values
+    return order[rank < quota[group[order]]]
+
+
+def top_per_group(scores: Tensor, group: Tensor, quota: Tensor) -> Tensor:
+    """As `ranked_per_group`, but as ascending indices."""
+    return ranked_per_group(scores, group, quota).sort().values

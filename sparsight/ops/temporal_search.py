@@ -7,7 +7,7 @@ the scores says where to look next. Everything is float64 and on the CPU: n is s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -85,6 +85,13 @@ def learn(
     return Search(score, look_chance(score, unseen, smooth), unseen)
 
 
+def look_closer(search: Search, moment: int, confidence: float) -> Search:
+    """The score of one moment, after a look at it alone; it may fall."""
+    score = search.score.clone()
+    score[moment] = confidence
+    return replace(search, score=score)
+
+
 def look_chance(score: Tensor, unseen: Tensor, smooth: float = 0.5) -> Tensor:
     """A smooth curve through the scores of the seen moments, as a probability (n,).
 
@@ -134,6 +141,32 @@ def cells_of_boxes(
     classes = len(weight)
     count = (cell * classes + label).bincount(minlength=rows * columns * classes)
     return best.view(rows, columns), count.view(-1, classes)
+
+
+def found_moments(search: Search, count: int) -> Tensor:
+    """The `count` moments of highest score, ascending.
+
+    Where fewer were found, the rest are spread evenly over those not seen, then over all others.
+    """
+    found = best_moments(search.score, min(count, int((search.score > FLOOR).sum())))
+    for mask in (search.unseen, torch.ones_like(search.unseen)):
+        mask = mask.clone()
+        mask[found] = False
+        rest = mask.nonzero()[:, 0]
+        more = min(count - len(found), len(rest))
+        spread = (2 * torch.arange(more) + 1) * len(rest) // max(1, 2 * more)
+        found = torch.cat([found, rest[spread]])
+    return found.sort().values
+
+
+def drawn_moments(search: Search, count: int, generator: torch.Generator) -> Tensor:
+    """`count` moments drawn without replacement in proportion to their score, ascending.
+
+    Where fewer have a score, it is as `found_moments` says.
+    """
+    if int((search.score > 0).sum()) < count:
+        return found_moments(search, count)
+    return torch.multinomial(search.score, count, generator=generator).sort().values
 
 
 def best_moments(score: Tensor, count: int) -> Tensor:

@@ -22,13 +22,15 @@ class Medium:
     """One medium of a prompt: its packed tokens, before and after reduction.
 
     `slots` is how many placeholders the family writes for it, which differs from `full.total`
-    only where a system packs in its own way.
+    only where a system packs in its own way. `second` stands for it in a second prompt, where a
+    system decodes with two.
     """
 
     kind: str
     full: VisualTokens
     kept: VisualTokens
     slots: int
+    second: VisualTokens | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,12 @@ def _pieces(family: Family, ids: Sequence[int], media: Sequence[Medium]) -> list
 
 def _scaled(slot: int, item: Medium) -> int:
     """The first token of the packing that belongs behind `slot` of the family's placeholders."""
-    return -(-slot * item.full.total // item.slots)
+    full = item.full
+    each, rest = divmod(item.slots, len(full.views))
+    if full.views.share is not None and slot < item.slots and not rest and not slot % each:
+        # Frames of different sizes: each stands where the family wrote its own placeholders.
+        return int((full.view.cummax(0).values < slot // each).sum())
+    return -(-slot * full.total // item.slots)
 
 
 @dataclass(frozen=True)

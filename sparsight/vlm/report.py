@@ -26,12 +26,18 @@ class Seen:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A request up to the prompt, with the media in the order of the prompt."""
+    """A request up to the prompt, with the media in the order of the prompt.
+
+    `second` is the prompt that is read along where a system decodes with two; `select_flops` are
+    the operations of what systems asked a model on the way.
+    """
 
     prompt: Prompt
     media: tuple[Medium, ...]
     seen: tuple[Seen, ...]
     tower_flops: float
+    second: Prompt | None = None
+    select_flops: float = 0.0
 
 
 def visual_per_layer(prompt: Prompt, depth: int, trace: Trace | None, row: int) -> list[int]:
@@ -54,11 +60,15 @@ def usage(item: Prepared, visual: list[int], answer: int) -> Usage:
 def flops(item: Prepared, shape: DecoderShape, visual: list[int], answer: int) -> Flops:
     """Operations of a request whose answer has `answer` tokens."""
     text = len(item.prompt) - int(item.prompt.visual.sum())
-    tokens = [text + count for count in visual]
+    streams = [[text + count for count in visual]]  # the tokens of each layer
+    if item.second is not None:
+        streams.append([len(item.second)] * shape.layers)
+    steps = max(0, answer - 1)
     return Flops(
         tower=item.tower_flops,
-        prefill=prefill_flops(shape, tokens),
-        decode=decode_flops(shape, tokens, max(0, answer - 1)),
+        prefill=sum(prefill_flops(shape, tokens) for tokens in streams),
+        decode=sum(decode_flops(shape, tokens, steps) for tokens in streams),
+        select=item.select_flops,
     )
 
 

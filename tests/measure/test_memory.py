@@ -11,7 +11,14 @@ from transformers import AutoModelForCausalLM
 from transformers.models.qwen2 import Qwen2Config
 
 from sparsight.measure.flops import DecoderShape, decoder_shape
-from sparsight.measure.memory import kv_bytes, kv_bytes_per_token, peak_bytes, reset_peak
+from sparsight.measure.memory import (
+    is_out_of_memory,
+    kv_bytes,
+    kv_bytes_per_token,
+    peak_bytes,
+    reset_peak,
+    used_bytes,
+)
 
 
 def test_bytes_a_token_are_the_published_ones():
@@ -45,3 +52,29 @@ def test_the_peak_is_the_one_that_the_system_counts():
     line = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert line is not None
     assert told == pytest.approx(int(line[1]) * 1024, rel=0.05)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system is not Linux")
+def test_a_new_peak_begins_where_the_process_stands():
+    large = torch.ones(64_000_000)  # 256 MB, given back to the system when it goes
+    before = peak_bytes("cpu")
+    del large
+    reset_peak("cpu")
+    stands = used_bytes("cpu")
+    assert peak_bytes("cpu") < before - 200_000_000
+    smaller = torch.ones(16_000_000)
+    del smaller
+    assert 55_000_000 < peak_bytes("cpu") - stands < 90_000_000
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("odd"), False),
+    ],
+)
+def test_memory_that_ran_out_is_known(error: Exception, found: bool):
+    assert is_out_of_memory(error) is found

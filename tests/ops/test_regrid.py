@@ -8,7 +8,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsight.ops.regrid import adaptive_pool, coarser_grid, thumbnail, thumbnail_grid
+from sparsight.ops.regrid import (
+    adaptive_pool,
+    coarser_grid,
+    contact_sheet,
+    resized,
+    thumbnail,
+    thumbnail_grid,
+)
 
 SIDE = st.integers(1, 30)
 
@@ -82,3 +89,19 @@ def test_a_thumbnail_shows_the_frames_row_by_row(count: int, size: tuple[int, in
     for place in range(count):
         top, left = place // columns * high, place % columns * wide
         assert picture[:, top : top + high, left : left + wide].allclose(torch.tensor(float(place)))
+
+
+def test_a_contact_sheet_holds_its_frames_row_by_row() -> None:
+    frames = torch.arange(1, 6, dtype=torch.uint8).view(5, 1, 1, 1).expand(5, 40, 60, 3)
+    sheet = contact_sheet(frames, 3, (4, 6))
+    assert sheet.shape == (8, 18, 3)
+    cells = sheet[::4, ::6, 0]
+    assert cells.tolist() == [[1, 2, 3], [4, 5, 0]]
+    assert torch.equal(sheet[4:, 12:], torch.zeros(4, 6, 3, dtype=torch.uint8))
+
+
+def test_resizing_to_its_own_size_changes_no_frame() -> None:
+    frames = torch.randint(0, 256, (2, 7, 9, 3), dtype=torch.uint8)
+    assert torch.equal(resized(frames, (7, 9)), frames)
+    fine = torch.tensor([0, 255], dtype=torch.uint8).repeat(20)[None, None, :, None]
+    assert resized(fine.expand(1, 8, 40, 3), (4, 10)).float().sub(127.5).abs().max() <= 12

@@ -12,8 +12,11 @@ from sparsight.ops.temporal_search import (
     Search,
     best_moments,
     cells_of_boxes,
+    drawn_moments,
     first_look,
+    found_moments,
     learn,
+    look_closer,
     look_probability,
     next_look,
 )
@@ -118,6 +121,47 @@ def test_a_film_shorter_than_the_grid_is_shown_whole() -> None:
     assert search.chance.tolist() == pytest.approx([1 / 3] * 3)
     assert sorted(next_look(search, 16, torch.Generator()).tolist()) == [0, 1, 2]
     assert best_moments(search.score, 1).tolist() == [1]
+
+
+def test_what_was_found_comes_first_and_the_unseen_are_spread() -> None:
+    search = Search.over(40, 0.2)
+    search = learn(search, torch.tensor([4, 14, 24, 34]), torch.tensor([0, 0.9, 0, 0]), window=1)
+    assert found_moments(search, 1).tolist() == [14]
+    assert set(found_moments(search, 3).tolist()) == {13, 14, 15}
+    more = found_moments(search, 6).tolist()
+    assert {13, 14, 15} <= set(more)
+    assert not {4, 24, 34} & set(more)  # seen, and nothing was there
+    others = sorted(set(more) - {13, 14, 15})
+    assert others[0] < 13 < others[1] < others[2]
+    assert others[2] > 30
+    assert len(set(found_moments(search, 40).tolist())) == 40
+
+
+def test_where_nothing_was_found_the_moments_are_spread() -> None:
+    search = learn(Search.over(12, 0.2), torch.arange(12), torch.zeros(12))
+    assert found_moments(search, 4).tolist() == [1, 4, 7, 10]
+    assert drawn_moments(search, 4, torch.Generator()).tolist() == [1, 4, 7, 10]
+
+
+def test_moments_are_drawn_by_their_score() -> None:
+    search = Search.over(30, 0.2)
+    search = learn(search, first_look(30, 5), torch.zeros(5))
+    drawn = [
+        drawn_moments(search, 8, torch.Generator().manual_seed(seed)).tolist() for seed in (3, 3, 4)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+    for moments in drawn:
+        assert len(set(moments)) == 8
+        assert not set(moments) & set(first_look(30, 5).tolist())
+    sure = look_closer(search, 7, 1.0)
+    assert 7 in drawn_moments(sure, 8, torch.Generator().manual_seed(3)).tolist()
+
+
+def test_a_closer_look_may_lower_a_score() -> None:
+    search = learn(Search.over(9, 0.2), torch.arange(9), torch.full((9,), 0.5))
+    closer = look_closer(search, 3, 0.1)
+    assert float(closer.score[3]) == 0.1
+    assert float(search.score[3]) == 0.5
 
 
 def test_a_spline_follows_a_cubic_and_keeps_to_the_wanted_sum_of_squares() -> None:

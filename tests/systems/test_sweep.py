@@ -160,6 +160,16 @@ def fewer(item: TokenMap, whole: TokenMap) -> bool:
     return len(views) < len(whole_views) and torch.equal(views.unique(), whole_views.unique())
 
 
+def no_more_than(count: int) -> Kept:
+    """So many tokens at most, and something."""
+    return lambda item, _: 0 < len(item.kept) <= count
+
+
+def chosen_frames(count: int) -> Kept:
+    """All tokens of so many frames."""
+    return lambda item, whole: len(item.frames) == count and len(item.kept) == len(item.box)
+
+
 def rounded_down(share: float) -> Kept:
     """That share of each medium, but for less than a token a view."""
 
@@ -200,6 +210,8 @@ class Case:
               projected features row by row, not the family's own packing
     saves     whether the LLM has less to read
     selects   it chooses the frames
+    second    it reads a second prompt along, which costs a little instead of saving
+    packed    it caches in few bits
     """
 
     knobs: dict[str, Any]
@@ -209,6 +221,8 @@ class Case:
     packs: bool = False
     saves: bool = True
     selects: bool = False
+    second: bool = False
+    packed: bool = False
     missing: str = ""
     media: tuple[str, ...] = field(default=("mixed", "pictures"))
 
@@ -229,6 +243,7 @@ CASES = {
         {"layers": (1,), "counts": (1,)}, {"layers": (1,), "counts": (9999,)}, all_of_it
     ),
     "gsearch": Case({"keep": 0.7}, ALL, all_of_it),
+    "adatoken-3d": Case({"layers": (1,), "ratios": (0.5,)}, {"eps": 0.0}, all_of_it),
     "evs": Case(HALF, ALL, of_film(halves(0.5)), media=FILMS),
     "vidcom2": Case(HALF, ALL, of_film(halves(0.5)), media=FILMS),
     "dycoke": Case(
@@ -268,6 +283,21 @@ CASES = {
         missing="square views",
         media=("film",),
     ),
+    "tstar": Case(
+        {"frames": 2, "rate": 2.0, "grid": (1, 2), "budget": 1.0},
+        {"frames": 4, "rate": 2.0},
+        of_film(chosen_frames(2)),
+        selects=True,
+        media=FILMS,
+    ),
+    "quota": Case(
+        {"keep": 3, "newline": "none", "names": "words"},
+        {"keep": 1.0, "version": "v2", "newline": "none", "names": "none"},
+        of_film(no_more_than(3)),
+        packs=True,
+        selects=True,
+        media=FILMS,
+    ),
     "visionzip": Case(HALF, ALL, each_view(0.5), CLS, missing="cls attention"),
     "prumerge": Case(
         {**HALF, "adaptive": False},
@@ -280,6 +310,23 @@ CASES = {
     "cdpruner": Case(HALF, ALL, each_view(0.5)),
     "hired": Case(HALF, ALL, rounded_down(0.5), CLS, missing="cls attention"),
     "fourier-vlm": Case({"grid": (1, 2)}, {"ratio": 1.0}, pairs_of_views, packs=True),
+    "damro": Case(
+        {"k": 1},
+        {"k": 1, "alpha": 0.0, "beta": 0.0},
+        all_of_it,
+        CLS,
+        second=True,
+        missing="cls attention",
+    ),
+    "intp": Case(
+        {"clips": 2, "frames": 2, "stretch": 2.0, "bits": 4, "group": 8, "window": 8},
+        {"clips": 1, "frames": 4, "bits": 16},
+        all_of_it,
+        packed=True,
+        selects=True,
+        media=("mixed", "film"),
+    ),
+    "explain-compress": Case(HALF, ALL, halves(0.5)),
     "llavolta": Case({"layer": 1, "stride": 2}, {"layer": 1, "stride": 1}, all_of_it),
     "holitom": Case(
         {"keep": 0.25, "layer": 1},
@@ -290,6 +337,9 @@ CASES = {
         media=("mixed", "pictures", "film"),
     ),
 }
+
+#: Systems that answer by several calls, which have no one prompt to look into, and a setting.
+PIPELINES: dict[str, dict[str, Any]] = {"llovi": {"prompt": "standard"}}
 
 MEDIA: dict[str, list[Any]] = {
     "mixed": [PICTURE_1, MOVIE],
@@ -317,7 +367,7 @@ REFUSED = [
 
 
 def test_every_registered_system_and_every_family_is_swept() -> None:
-    assert set(CASES) == set(sparsight.catalogue())
+    assert {*CASES, *PIPELINES} == set(sparsight.catalogue())
     assert set(RECIPES) == EVERYWHERE
 
 
@@ -389,7 +439,7 @@ def assert_reduced(case: Case, reply: Reply, whole: Reply, vlm: VLM) -> None:
         assert case.kept(item, full), (len(item.kept), len(full.box))
         assert item.kept.diff().gt(0).all()
         if not case.packs:
-            separators = (full.view < 0).nonzero()[:, 0]
+            separators = ((item if case.selects else full).view < 0).nonzero()[:, 0]
             assert torch.isin(separators, item.kept).all()
     shape = decoder_shape(vlm.family.decoder.config)
     text = reply.usage.prompt - reply.usage.visual_kept
@@ -397,7 +447,15 @@ def assert_reduced(case: Case, reply: Reply, whole: Reply, vlm: VLM) -> None:
     layers = [
         text + int((lived > layer).sum()) + reply.usage.answer - 1 for layer in range(shape.layers)
     ]
-    assert reply.kv_bytes == kv_bytes(shape, layers, value_bytes=4)
+    held = kv_bytes(shape, layers, value_bytes=4)
+    if case.second:
+        assert held < reply.kv_bytes <= 2 * held
+        assert whole.flops.prefill < reply.flops.prefill <= 2 * whole.flops.prefill
+        return
+    if case.packed:
+        assert reply.kv_bytes < held
+        return
+    assert reply.kv_bytes == held
     if case.saves:
         assert reply.kv_bytes < whole.kv_bytes
         assert reply.flops.prefill < whole.flops.prefill
@@ -443,11 +501,12 @@ def test_a_row_of_a_batch_equals_the_row_alone(
 
 
 BY_CLS: dict[str, dict[str, Any]] = {
-    "fastervlm": {},
-    "visionzip": {},
-    "prumerge": {"adaptive": False},
-    "vispruner": {},
-    "hired": {},
+    "fastervlm": HALF,
+    "visionzip": HALF,
+    "prumerge": {**HALF, "adaptive": False},
+    "vispruner": HALF,
+    "hired": HALF,
+    "damro": {"k": 1},
 }
 
 
@@ -456,7 +515,7 @@ BY_CLS: dict[str, dict[str, Any]] = {
 def test_towers_without_cls_take_the_substitute(
     models: Callable[..., VLM], plain: Callable[[str, str], Reply], system: str, family: str
 ) -> None:
-    knobs = {**HALF, **BY_CLS[system], "score": "received"}
+    knobs = {**BY_CLS[system], "score": "received"}
     fast = models(family).using(system, **knobs)
     reply = fast.ask(MEDIA["mixed"], QUESTION, max_tokens=NEW)
     assert_reduced(CASES[system], reply, plain(family, "mixed"), fast)
@@ -496,6 +555,22 @@ COMPOSED: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("pllava", {"shape": (2, 2, 2), "frames": 4}),
         ("gsearch", {"keep": 0.7}),
     ],
+    "tstar+fastervlm": [
+        ("tstar", {"frames": 2, "rate": 2.0, "grid": (1, 2)}),
+        ("fastervlm", {"keep": 0.5}),
+    ],
+    "quota+fastv": [
+        ("quota", {"keep": 8, "newline": "none", "names": "none"}),
+        ("fastv", {"keep": 3, "layer": 1}),
+    ],
+    "explain-compress+adatoken-3d": [
+        ("explain-compress", {"keep": 0.6}),
+        ("adatoken-3d", {"layers": (1,), "ratios": (0.5,)}),
+    ],
+    "intp+fastv": [
+        ("intp", {"clips": 2, "frames": 2, "stretch": 2.0, "bits": 4, "group": 8, "window": 8}),
+        ("fastv", {"keep": 3, "layer": 1}),
+    ],
     "pllava+uniform": [("pllava", {"shape": (2, 2, 2), "frames": 4}), ("uniform", {"keep": 5})],
 }
 
@@ -526,6 +601,24 @@ def test_systems_in_different_slots_compose(
         assert real.sum() == 5
     again = fast.ask([MOVIE], QUESTION, max_tokens=NEW)
     assert again.tokens == reply.tokens
+
+
+@pytest.mark.parametrize("family", sorted(EVERYWHERE))
+@pytest.mark.parametrize("system", PIPELINES)
+def test_a_pipeline_answers_by_several_calls(
+    models: Callable[..., VLM], system: str, family: str
+) -> None:
+    vlm = models(family)
+    fast = vlm.using(system, **PIPELINES[system])
+    for media in ("film", "picture"):
+        if not NEEDED[media] <= vlm.family.supports:
+            continue
+        reply = fast.ask(MEDIA[media], QUESTION, max_tokens=NEW)
+        assert len(reply.tokens) == NEW
+        assert reply.usage.answer > NEW
+        assert reply.usage.visual_kept == reply.usage.visual_seen > 0
+        assert reply.flops.tower > 0
+        assert fast.ask(MEDIA[media], QUESTION, max_tokens=NEW).tokens == reply.tokens
 
 
 def test_encode_gives_what_a_system_leaves(models: Callable[..., VLM]) -> None:

@@ -23,6 +23,7 @@ PLANS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "fastv": [("fastv", {"keep": 0.5, "layer": 2})],
     "tome": [("tome", {"r": 4})],
     "fastervlm+fastv": [("fastervlm", {"keep": 0.5}), ("fastv", {"keep": 4, "layer": 3})],
+    "damro": [("damro", {"k": 2})],
 }
 
 
@@ -309,7 +310,12 @@ def test_the_cache_holds_the_tokens_of_every_layer_and_no_more(fast: VLM) -> Non
         text + int((item.layers > layer).sum()) + len(reply.tokens) - 1
         for layer in range(shape.layers)
     ]
-    assert reply.kv_bytes == kv_bytes(shape, layers, value_bytes=4)
+    held = kv_bytes(shape, layers, value_bytes=4)
+    [prepared] = fast.prepare([[user(WIDE, QUESTION)]])
+    if prepared.second is not None:
+        more = len(prepared.second) + len(reply.tokens) - 1
+        held += kv_bytes(shape, [more] * shape.layers, value_bytes=4)
+    assert reply.kv_bytes == held
 
 
 def test_usage_follows_from_the_maps(fast: VLM) -> None:

@@ -244,3 +244,17 @@ def test_a_prompt_may_be_of_visual_tokens_alone() -> None:
     full = tokens(2)
     prompt = spliced([IMAGE, IMAGE], [medium(full)])
     assert prompt.embeds.equal(full.embeds)
+
+
+def test_frames_of_different_sizes_stand_behind_their_own_labels() -> None:
+    views = Views("video", {}, torch.zeros(3, 4), torch.arange(3.0), ("frame",) * 3, (1, 2), (9, 9))
+    of_frames = replace(
+        tokens(6, "video"), view=torch.tensor([0, 1, 1, 1, 1, -1]), views=views
+    )  # the last is a newline; the third frame has nothing left
+    ids = [1, VIDEO, VIDEO, 2, VIDEO, VIDEO, 3, VIDEO, VIDEO, 4]
+    even = spliced(ids, [medium(of_frames, slots=6)])
+    assert even.medium.tolist() == [-1, 0, 0, -1, 0, 0, -1, 0, 0, -1]
+    shared = replace(of_frames, views=replace(views, share=torch.tensor([0.2, 0.8, 0.0])))
+    prompt = spliced(ids, [medium(shared, slots=6)])
+    assert prompt.medium.tolist() == [-1, 0, -1, 0, 0, 0, 0, 0, -1, -1]
+    assert torch.equal(prompt.embeds[prompt.medium == 0], of_frames.embeds)

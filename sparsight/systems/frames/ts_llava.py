@@ -18,7 +18,7 @@ from torch.nn import functional
 from sparsight.core.clip import Clip
 from sparsight.core.errors import UserError
 from sparsight.core.registry import knob, system
-from sparsight.core.slots import Need
+from sparsight.core.slots import Need, Request
 from sparsight.core.tokens import FeatureMap, VisualTokens, pack
 from sparsight.ops.regrid import thumbnail
 from sparsight.ops.select import even
@@ -55,7 +55,7 @@ class TSLLaVA:
     def needs(self) -> tuple[Need, ...]:
         return (Need("film"), Need("square_views"))
 
-    def select(self, clip: Clip) -> list[int]:
+    def select(self, clip: Clip, request: Request) -> list[int]:
         return segment_centres(len(clip), self.frames)
 
     def tile(self, pixels: Tensor) -> Tensor:

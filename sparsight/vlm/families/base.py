@@ -79,6 +79,16 @@ class Family:
         stack = self.stack(kind)
         return [] if stack is None else list(stack.layers)  # type: ignore[arg-type]
 
+    @property
+    def frames(self) -> int:
+        """How many frames of a film the checkpoint takes by default."""
+        return int(self.default_frames.rpartition(":")[2])
+
+    @property
+    def together(self) -> int:
+        """How many neighbouring frames of a film the tower reads as one; it sees nothing across."""
+        return 1
+
     def has_cls(self, kind: str) -> bool:
         """Whether token 0 of the tower's sequence is a CLS token."""
         return self.config.vision_feature_select_strategy == "default"
@@ -112,7 +122,7 @@ class Family:
 
     def supplies(self) -> frozenset[str]:
         """The needs this family can meet."""
-        found = {"film"} if FILM in self.supports else set()
+        found = {"question_attention"} | ({"film"} if FILM in self.supports else set())
         if can_observe(self.blocks("image")):
             found |= {"received_attention", "keys", "features"}
             if self.has_cls("image"):

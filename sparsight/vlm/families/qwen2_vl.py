@@ -34,6 +34,10 @@ class PackedFamily(Family):
     picture_defaults: ClassVar[Mapping[str, Any]]
     film_defaults: ClassVar[Mapping[str, Any]]
 
+    @property
+    def together(self) -> int:
+        return int(self.film_settings()["temporal_patch_size"])
+
     def has_cls(self, kind: str) -> bool:
         return False
 
@@ -41,7 +45,7 @@ class PackedFamily(Family):
         return len(self.blocks(kind)) - 1
 
     def supplies(self) -> frozenset[str]:
-        return frozenset({"film"})
+        return frozenset({"film", "question_attention"})
 
     # ---- from pixels to views ----------------------------------------------------------------
 

@@ -45,7 +45,7 @@ from sparsight.vlm.prompt import Batch, Medium, pad, splice
 TIMES = (0.0, 0.5, 1.0, 1.5)
 NEW_TOKENS = 4
 #: What a family supplies that differs from token to token is a signal; this does not.
-NO_ROWS = {"film", "square_views", "tower_blocks", "cls_feature"}
+NO_ROWS = {"film", "square_views", "tower_blocks", "cls_feature", "question_attention"}
 
 # ---- media -------------------------------------------------------------------------------------
 

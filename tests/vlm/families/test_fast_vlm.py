@@ -91,7 +91,7 @@ class TestFastVlm(FamilyTests):
     recipe = FastVlmRecipe()
 
     def test_supplies_no_attention(self, made):
-        assert made.family.supplies() == {"film", "square_views"}
+        assert made.family.supplies() == {"film", "square_views", "question_attention"}
 
 
 @pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
