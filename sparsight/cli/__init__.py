@@ -11,10 +11,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code (the console script `sparsight`)."""
     from sparsight.cli.running import run
 
-    sys.exit(run(commands, sys.argv[1:] if arguments is None else arguments))
+    sys.exit(run(application, sys.argv[1:] if arguments is None else arguments))
 
 
-def commands() -> Any:
+def application() -> Any:
     """The typer application with all commands."""
     from sparsight.cli.commands import app
 

@@ -8,11 +8,13 @@ import typer
 
 import sparsight
 from sparsight.cli.ask import ask
+from sparsight.cli.compare import compare
 from sparsight.cli.demo import demo
 from sparsight.cli.models import models
 from sparsight.cli.see import see
 from sparsight.cli.systems import systems
 from sparsight.cli.train import train
+from sparsight.cli.tune import tune
 from sparsight.cli.world import world
 
 app = typer.Typer(
@@ -21,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Ask image and video language models with a fraction of their visual tokens.",
 )
-for command in (ask, see, systems, models, demo, train):
+for command in (ask, see, compare, tune, systems, models, demo, train):
     app.command()(command)
 app.add_typer(world, name="world")
 

@@ -12,9 +12,11 @@ from sparsight.cli import options
 from sparsight.cli.files import check_target, write_whole
 from sparsight.cli.terminal import notes, working
 from sparsight.cli.text import plain
+from sparsight.core.errors import UserError
 
 if TYPE_CHECKING:
     from sparsight.core.clip import Clip
+    from sparsight.core.plan import Plan
     from sparsight.core.reply import Reply
     from sparsight.measure.panels import Drawing
 
@@ -44,6 +46,7 @@ def see(
     for path in (out, html):
         check_target(path)
     chosen = options.plan_of(model, system, plan, frames, seed)
+    check_drawable(chosen)
     vlm = options.load_vlm(chosen, device, dtype)
     with working("looking at " + ", ".join(Path(item).name for item in media)):
         import sparsight
@@ -60,6 +63,18 @@ def see(
     for line in counts(drawn):
         print(plain(line))
     notes().print(f"wrote {out} and {html}", markup=False, soft_wrap=True)
+
+
+def check_drawable(plan: Plan) -> None:
+    """Refuse a system that answers by several calls, each with visual tokens of its own."""
+    from sparsight.core.slots import slots_of
+
+    for system in plan.systems:
+        if "pipeline" in slots_of(system):
+            raise UserError(
+                f"{system.system_name} answers by several calls, so there is no one picture of "
+                "its tokens: leave it out, or use sparsight ask"
+            )
 
 
 def split(words: list[str]) -> tuple[list[str], str]:

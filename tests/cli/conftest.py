@@ -22,7 +22,7 @@ from transformers import (
 )
 
 import sparsight
-from sparsight.cli import commands
+from sparsight.cli import application
 from sparsight.cli.running import run
 from sparsight.core.clip import Clip
 from sparsight.core.plan import Plan
@@ -124,7 +124,7 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Runner:
     """`cli("ask", "film.mp4", "What?")` -> exit code, stdout, stderr."""
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        code = run(commands, arguments)
+        code = run(application, arguments)
         out, err = capsys.readouterr()
         return code, out, err
 

@@ -52,7 +52,7 @@ def state(model: nn.Module) -> list[Any]:
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        ("sparsight.vlm.pipeline", "load"),
+        ("sparsight.vlm.seeing", "load"),
         (Clip, "frames"),
         (LlavaOnevision, "film_views"),
         (LlavaOnevision, "tower_features"),

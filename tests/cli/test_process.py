@@ -17,7 +17,7 @@ def test_help_starts_at_once_and_imports_nothing_heavy():
 import sys
 import sparsight.cli
 from sparsight.cli.running import run
-code = run(sparsight.cli.commands, ["--help"])
+code = run(sparsight.cli.application, ["--help"])
 heavy = {"torch", "transformers", "numpy", "av", "PIL", "sparsight.core.plan"} & set(sys.modules)
 sys.exit(code or bool(heavy))
 """

@@ -46,6 +46,13 @@ def test_the_last_word_is_a_question_unless_it_names_a_medium(
     assert split(words) == (media, question)
 
 
+def test_a_system_of_several_calls_is_refused_before_the_work(fake: FakeVLM, cli: Runner):
+    code, out, err = cli("see", "film.mp4", "--system", "llovi")
+    assert (code, out) == (2, "")
+    assert "llovi answers by several calls" in err
+    assert fake.loaded is None
+
+
 @pytest.mark.parametrize("option", ["--out", "--html"])
 def test_a_folder_that_is_missing_is_told_before_the_work(fake: FakeVLM, cli: Runner, option: str):
     code, out, err = cli("see", "film.mp4", option, "gone/see")

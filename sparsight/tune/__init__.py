@@ -1,0 +1,1 @@
+"""Comparing systems at equal budgets, and finding the best plan by measurement."""
