@@ -19,57 +19,40 @@ def quality(monkeypatch):
     return quality
 
 
-def run(quality, monkeypatch, out: Path, *more: str) -> None:
-    given = ["--tasks", "color", "--count", "3", "--keep", "0.5,0.25", "--systems", "fastervlm"]
-    monkeypatch.setattr(sys, "argv", ["quality.py", *given, "--out", str(out), *more])
+def run(quality, monkeypatch, folder: Path) -> None:
+    given = ["--pictures", "color", "--films", "move", "--count", "3", "--keep", "0.5,0.25"]
+    given += ["--systems", "fastervlm,evs", "--threads", "1"]
+    where = ["--out", str(folder / "q"), "--records", str(folder / "records")]
+    monkeypatch.setattr(sys, "argv", ["quality.py", *given, *where])
     quality.main()
 
 
 def test_every_system_stands_beside_the_full_model_and_the_baselines(
-    quality, monkeypatch, tmp_path, capsys
+    quality, monkeypatch, tmp_path
 ):
-    run(quality, monkeypatch, tmp_path / "q")
-    rows = json.loads((tmp_path / "q.json").read_text())["rows"]
-    asked = [(row["system"], row["keep"]) for row in rows]
+    run(quality, monkeypatch, tmp_path)
     names = ("random", "uniform", "pool", "downsample", "fastervlm")
-    assert asked == [("full", None), *((name, keep) for name in names for keep in (0.5, 0.25))]
-    full = rows[0]
-    assert full["loyalty"] == 1.0
-    for row in rows[1:]:
-        assert row["visual"] <= full["visual"] * row["keep"] + 9  # newlines stay
-        assert row["flops"] < full["flops"]
-        assert row["interval"][0] <= row["accuracy"] <= row["interval"][1]
-    assert (tmp_path / "q.png").stat().st_size > 1000
-    assert "| fastervlm | 0.25 |" in (tmp_path / "q.md").read_text()
-    assert not list(tmp_path.glob("*.part*"))
-    assert "fastervlm keep=0.5" in capsys.readouterr().out
+    plans = [f"{name}:keep={keep}" for name in names for keep in (0.5, 0.25)]
+    found = json.loads((tmp_path / "q_pictures.json").read_text())
+    assert [row["label"] for row in found["rows"]] == ["full", *plans]  # evs is for films
+    assert 0 <= found["priors"]["color"] <= 1
+    full = found["rows"][0]
+    for row in found["rows"][1:]:
+        assert row["visual_mean"] < full["visual_mean"]
+        assert sum(row["flops"].values()) < sum(full["flops"].values())
+        assert row["tasks"]["color"]["count"] == 3
+    films = json.loads((tmp_path / "q_films.json").read_text())
+    assert films["rows"][-1]["label"].startswith("evs")
+    for kind in ("pictures", "films"):
+        assert (tmp_path / f"q_{kind}.png").stat().st_size > 1000
+        assert "| fastervlm:keep=0.25 |" in (tmp_path / f"q_{kind}.md").read_text()
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(quality, monkeypatch, tmp_path):
-    asked = []
-    plain = quality.ask
+def test_what_was_asked_once_is_not_asked_again(quality, monkeypatch, tmp_path):
+    run(quality, monkeypatch, tmp_path)
+    before = (tmp_path / "q_films.md").read_text()
+    from sparsight.vlm.pipeline import VLM
 
-    def counted(vlm, name, keep, items, options):
-        if name == "downsample":
-            raise KeyboardInterrupt
-        asked.append(name)
-        return plain(vlm, name, keep, items, options)
-
-    monkeypatch.setattr(quality, "ask", counted)
-    with pytest.raises(KeyboardInterrupt):
-        run(quality, monkeypatch, tmp_path / "q")
-    first = list(asked)
-    monkeypatch.setattr(quality, "ask", lambda *a: asked.append(a[1]) or plain(*a))
-    run(quality, monkeypatch, tmp_path / "q")
-    assert first == ["full", "random", "random", "uniform", "uniform", "pool", "pool"]
-    assert asked[len(first) :] == ["downsample", "downsample", "fastervlm", "fastervlm"]
-    assert len(json.loads((tmp_path / "q.json").read_text())["rows"]) == 11
-
-
-def test_other_settings_do_not_take_over_old_rows(quality, monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "argv", ["quality.py", "--count", "3", "--out", str(tmp_path / "q")])
-    options = quality.arguments()
-    quality.Rows(options).add("color", "full", None, {"replies": []})
-    assert quality.Rows(options).find("color", "full", None)
-    options.count = 4
-    assert quality.Rows(options).find("color", "full", None) is None
+    monkeypatch.setattr(VLM, "chat_batch", lambda *_, **__: pytest.fail("asked again"))
+    run(quality, monkeypatch, tmp_path)
+    assert (tmp_path / "q_films.md").read_text() == before
