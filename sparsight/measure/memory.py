@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import resource
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from pathlib import Path
 import torch
 
 from sparsight.measure.flops import DecoderShape
+
+_HIGH_WATER = re.compile(r"^VmHWM:\s+(\d+) kB", re.MULTILINE)
 
 
 def kv_bytes_per_token(shape: DecoderShape, value_bytes: int = 2) -> int:
@@ -66,5 +69,8 @@ def peak_bytes(device: torch.device | str) -> int:
     device = torch.device(device)
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest if sys.platform == "darwin" else largest * 1024
+    try:  # not by getrusage, which cannot forget, and begins with what started the process
+        return int(_HIGH_WATER.search(Path("/proc/self/status").read_text())[1]) * 1024  # type: ignore[index]
+    except (OSError, TypeError):
+        largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return largest if sys.platform == "darwin" else largest * 1024
