@@ -3,9 +3,11 @@
 Every reader does the whole job: open the file, learn how many frames there are, give `n` evenly
 spread ones as RGB uint8. The readers take turns, repeat by repeat, so that whatever else the
 machine does falls on all alike. Reported: the median wall time, the CPU time (user and system, all
-threads; least disturbed by other work), and the ratio to the best of the others.
+threads; least disturbed by other work), and the ratio to the best of the others that gave the
+right frames: those that PyAV gives when it decodes the film from its first packet to its last.
+While timing, freed memory is kept in the process (`steady_memory`).
 
-    python benchmarks/decode.py [--data ../shared/data/video] [--repeats 7] [--clips a.mp4 b.avi]
+    python benchmarks/decode.py [--data ../shared/data/video] [--seconds 6] [--clips a.mp4 b.avi]
 
 Writes benchmarks/results/decode.json and decode.md.
 """
@@ -20,15 +22,20 @@ import platform
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import torch
+from steady_memory import keep_freed_memory
 
+from sparsight.measure.statistics import interval_of_median
 from sparsight.media import Limits, load, parse_selection
+from sparsight.media.film import turn_of
 from sparsight.media.torchcodec_film import decoders
 
 CLIPS = (
@@ -48,6 +55,8 @@ CLIPS = (
     "grid_lipreading/bbaf2n.mpg",
 )
 COUNTS = (8, 32, 64)
+CLOCKS = ("wall", "cpu")
+GOAL = 1.05
 RESULTS = Path(__file__).parent / "results"
 
 Reader = Callable[[Path, int], torch.Tensor]
@@ -120,41 +129,110 @@ def torchcodec(threads: int) -> Reader:
     return read
 
 
+Neighbours = list[dict[int, torch.Tensor]]
+
+
+def truth(path: Path, counts: Sequence[int]) -> dict[int, Neighbours]:
+    """For each count the frames wanted, counted in a film that is decoded as a whole, upright;
+    each at 0, and its neighbours at -1 and 1."""
+    with av.open(path) as container:
+        total = sum(1 for _ in container.decode(container.streams.best("video")))
+    steps = (-1, 0, 1)
+    needed = {i + step for count in counts for i in spread(total, count) for step in steps}
+    frames = {}
+    with av.open(path) as container:
+        for i, frame in enumerate(container.decode(container.streams.best("video"))):
+            assert isinstance(frame, av.VideoFrame)
+            if i in needed:
+                upright = turn_of(frame).apply(frame.to_ndarray(format="rgb24"))
+                frames[i] = torch.from_numpy(upright.copy())
+    return {
+        count: [
+            {step: frames[i + step] for step in steps if i + step in frames}
+            for i in spread(total, count)
+        ]
+        for count in counts
+    }
+
+
+def is_right(frames: torch.Tensor, expected: Neighbours) -> bool:
+    """Whether each frame is nearer to the one expected than to its neighbours: readers may convert
+    colours in their own way."""
+    if len(frames) != len(expected):
+        return False
+    for frame, around in zip(frames, expected, strict=True):
+        if frame.shape != around[0].shape:
+            return False
+        apart = {k: (frame.short() - other.short()).abs().sum() for k, other in around.items()}
+        if apart[0] > min(apart.values()):
+            return False
+    return True
+
+
 def cpu_seconds() -> float:
     """CPU time of this process so far, all threads."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
 
-def measure(readers: dict[str, Reader], path: Path, count: int, repeats: int) -> dict[str, dict]:
-    """Median and least wall and CPU seconds of each reader; one that fails is left out."""
-    wall: dict[str, list[float]] = {name: [] for name in readers}
-    cpu: dict[str, list[float]] = {name: [] for name in readers}
-    failed = set()
-    for repeat in range(repeats + 1):  # the first is the warm-up
-        for name, read in readers.items():
-            if name in failed:
-                continue
+@dataclass
+class Times:
+    """What one reader needed, repeat by repeat, and whether its frames were right."""
+
+    right: bool
+    wall: list[float]
+    cpu: list[float]
+
+
+def measure(
+    readers: dict[str, Reader], path: Path, count: int, expected: Neighbours, options: Namespace
+) -> dict[str, Times]:
+    """Seconds of each reader; one that fails is left out."""
+    times: dict[str, Times] = {}
+    names = list(readers)
+    for name in list(names):  # the warm-up
+        try:
+            times[name] = Times(is_right(readers[name](path, count), expected), [], [])
+        except (RuntimeError, ValueError) as error:
+            print(f"  {name} fails on {path.name}: {type(error).__name__}")
+            names.remove(name)
+    until = time.perf_counter() + options.seconds
+    repeat = 0
+    while repeat < options.repeats or time.perf_counter() < until:
+        first = repeat % len(names)
+        for name in (*names[first:], *names[:first]):
             began, used = time.perf_counter(), cpu_seconds()
-            try:
-                read(path, count)
-            except (RuntimeError, ValueError) as error:
-                print(f"  {name} fails on {path.name}: {type(error).__name__}")
-                failed.add(name)
-                continue
-            if repeat:
-                wall[name].append(time.perf_counter() - began)
-                cpu[name].append(cpu_seconds() - used)
-    return {
-        name: {
-            "wall_median": statistics.median(wall[name]),
-            "wall_least": min(wall[name]),
-            "cpu_median": statistics.median(cpu[name]),
-            "cpu_least": min(cpu[name]),
+            frames = readers[name](path, count)
+            times[name].wall.append(time.perf_counter() - began)
+            times[name].cpu.append(cpu_seconds() - used)
+            del frames
+        repeat += 1
+    return times
+
+
+def row_of(clip: str, count: int, times: dict[str, Times]) -> dict:
+    """The report's row: medians, and Sparsight's ratio to the best of the others that are right.
+
+    The ratio is the median of those of the repeats, with the interval that holds it in 95 %.
+    """
+    ours = times["sparsight auto"]
+    if not ours.right:
+        raise SystemExit(f"{clip}, {count} frames: Sparsight gives wrong frames")
+    others = [t for name, t in times.items() if t.right and not name.startswith("sparsight")]
+    row: dict = {"clip": clip, "frames": count, "repeats": len(ours.wall), "readers": {}}
+    for name, t in times.items():
+        medians = {kind: round(statistics.median(getattr(t, kind)), 5) for kind in CLOCKS}
+        row["readers"][name] = {"right": t.right, **medians}
+    for kind in CLOCKS:
+        best = min((getattr(t, kind) for t in others), key=statistics.median)
+        ratios = [a / b for a, b in zip(getattr(ours, kind), best, strict=True)]
+        low, high = interval_of_median(ratios)
+        row[f"ratio_{kind}"] = {
+            "median": round(statistics.median(ratios), 3),
+            "low": round(low, 3),
+            "high": round(high, 3),
         }
-        for name in readers
-        if name not in failed
-    }
+    return row
 
 
 def machine() -> dict[str, object]:
@@ -179,6 +257,14 @@ def machine() -> dict[str, object]:
     }
 
 
+def cell(times: dict | None) -> str:
+    """What one reader needed for one row."""
+    if times is None:
+        return "fails"
+    both = f"{1e3 * times['wall']:.1f} / {1e3 * times['cpu']:.1f}"
+    return both if times["right"] else f"*{both}*"
+
+
 def table(report: dict) -> str:
     """The report in Markdown: one row a clip and count, milliseconds, wall median / CPU median."""
     readers = report["readers"]
@@ -187,33 +273,31 @@ def table(report: dict) -> str:
         "# Decoding uniform frames",
         "",
         "Machine: " + ", ".join(f"{key} {value}" for key, value in report["machine"].items()) + ".",
-        f"{report['repeats']} repeats after one warm-up, readers taking turns.",
         "Milliseconds: median wall / median CPU. Ratio: Sparsight (auto) to the best of "
         + ", ".join(others)
-        + "; below 1 is faster.",
+        + " whose frames are right, median of the repeats with its 95 % interval; below 1 is "
+        "faster. *Italic: wrong frames.*",
         "",
-        "| clip | frames | " + " | ".join(readers) + " | ratio wall | ratio CPU |",
-        "|---|---:|" + "---:|" * (len(readers) + 2),
+        "| clip | frames | repeats | " + " | ".join(readers) + " | ratio wall | ratio CPU |",
+        "|---|---:|---:|" + "---:|" * (len(readers) + 2),
     ]
     for row in report["rows"]:
         cells = [
-            f"{1e3 * row['times'][name]['wall_median']:.1f} / "
-            f"{1e3 * row['times'][name]['cpu_median']:.1f}"
-            if name in row["times"]
-            else "fails"
-            for name in readers
+            row["clip"],
+            str(row["frames"]),
+            str(row["repeats"]),
+            *(cell(row["readers"].get(name)) for name in readers),
+            *("{median:.2f} [{low:.2f}, {high:.2f}]".format(**row[f"ratio_{k}"]) for k in CLOCKS),
         ]
-        lines.append(
-            f"| {row['clip']} | {row['frames']} | "
-            + " | ".join(cells)
-            + f" | {row['ratio_wall']:.2f} | {row['ratio_cpu']:.2f} |"
-        )
-    for kind in ("wall", "cpu"):
+        lines.append("| " + " | ".join(cells) + " |")
+    for kind in CLOCKS:
         ratios = [row[f"ratio_{kind}"] for row in report["rows"]]
+        medians = [ratio["median"] for ratio in ratios]
         lines += [
             "",
-            f"{kind}: median ratio {statistics.median(ratios):.2f}, worst {max(ratios):.2f}, "
-            f"within 1.05 in {sum(r <= 1.05 for r in ratios)} of {len(ratios)} rows.",
+            f"{kind}: median ratio {statistics.median(medians):.2f}, worst {max(medians):.2f}; of "
+            f"{len(ratios)} rows {sum(m <= GOAL for m in medians)} are at most {GOAL}, and "
+            f"{sum(ratio['low'] > GOAL for ratio in ratios)} are above it beyond doubt.",
         ]
     return "\n".join(lines) + "\n"
 
@@ -223,10 +307,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     default = Path(__file__).parents[2] / "shared" / "data" / "video"
     parser.add_argument("--data", type=Path, default=default, help="folder of the clips")
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=7, help="of each row, at least")
+    parser.add_argument("--seconds", type=float, default=6.0, help="for each row, at least")
     parser.add_argument("--clips", nargs="*", default=CLIPS)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
 
     readers: dict[str, Reader] = {"sparsight auto": sparsight("auto"), "PyAV": pyav}
     readers["OpenCV"] = opencv
@@ -238,22 +324,14 @@ def main() -> None:
             readers[f"torchcodec, {cores} threads"] = torchcodec(cores)
     rows = []
     for clip in options.clips:
+        expected = truth(options.data / clip, COUNTS)
         for count in COUNTS:
-            times = measure(readers, options.data / clip, count, options.repeats)
-            ours = times["sparsight auto"]
-            best = {
-                kind: min(t[kind] for name, t in times.items() if not name.startswith("sparsight"))
-                for kind in ours
-            }
-            ratios = {
-                "ratio_wall": ours["wall_median"] / best["wall_median"],
-                "ratio_cpu": ours["cpu_median"] / best["cpu_median"],
-            }
-            rows.append({"clip": clip, "frames": count, "times": times, **ratios})
-            print(f"{clip} {count}: wall {ratios['ratio_wall']:.2f} CPU {ratios['ratio_cpu']:.2f}")
+            times = measure(readers, options.data / clip, count, expected[count], options)
+            rows.append(row_of(clip, count, times))
+            wall, cpu = (rows[-1][f"ratio_{kind}"]["median"] for kind in CLOCKS)
+            print(f"{clip} {count}: wall {wall:.2f} CPU {cpu:.2f}")
         report = {
             "machine": machine(),
-            "repeats": options.repeats,
             "readers": list(readers),
             "rows": rows,
         }

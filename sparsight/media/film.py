@@ -5,8 +5,8 @@ The words place, index and run are explained in `index`.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -26,6 +26,7 @@ from sparsight.core.clip import Audio, Clip, FrameSource
 from sparsight.core.errors import UserError
 from sparsight.media.audio import read_audio
 from sparsight.media.container import MediaFile
+from sparsight.media.decoding import Opened, OutOfOrderError, begin, decode, rewind
 from sparsight.media.index import Index, Run, plan, read_index
 from sparsight.media.limits import Limits
 from sparsight.media.picture import on_white
@@ -38,11 +39,6 @@ CODECS = frozenset(
         *("rawvideo", "png", "qtrle", "gif"),
     )
 )
-# Where a frame that no other refers to can be left out while all others stay exact. Not in HEVC,
-# where such a frame may still be referred to from higher temporal layers.
-_SKIPPABLE = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
-# Containers that find their first packet again after being read to the end.
-_REWIND = frozenset({"mov", "matroska", "avi"})
 
 
 def load_film(
@@ -63,15 +59,16 @@ def load_film(
         _check_header(container, video, limits, file.origin)
         index, head = read_index(container, video, limits, file.origin)
         limits.check("duration", index.duration, file.origin, f"a film of {index.duration:.0f} s")
-        frame = _first_frame(video, head, file.origin)
+        rewound = rewind(container, video, index)
+        opened, frame = begin(container, video, index, head, file.origin, rewound)
     except BaseException:
         container.close()
         raise
     turn = turn_of(frame)
     size = (frame.width, frame.height) if turn.transpose else (frame.height, frame.width)
     film = Film(file, video.index, index, size, turn, limits)
-    if file.demuxer in _REWIND:
-        film.open_containers.append(container)
+    if rewound:
+        film.opened.append(opened)
     else:
         container.close()
     return Clip(
@@ -106,8 +103,8 @@ class Turn:
 class Film:
     """The frames of one video stream. Threads may share it: no request uses another's decoder.
 
-    `size` is (height, width) upright. The first request finds the container still open from
-    indexing, which saves probing the file twice; every container is closed after its request.
+    `size` is (height, width) upright. The first request finds the film still open from indexing,
+    which saves probing the file twice; every container is closed after its request.
     """
 
     file: MediaFile
@@ -116,7 +113,7 @@ class Film:
     size: tuple[int, int]
     turn: Turn
     limits: Limits
-    open_containers: list[InputContainer] = field(default_factory=list)
+    opened: list[Opened] = field(default_factory=list)
 
     def decode(self, indices: Sequence[int]) -> Tensor:
         """Frames by index, uint8 (n, H, W, 3). Raises `UserError` if one cannot be decoded."""
@@ -126,12 +123,14 @@ class Film:
         for slot, i in enumerate(indices):
             slots.setdefault(i, []).append(slot)
         out = np.empty((len(indices), height, width, 3), dtype=np.uint8)
-        missing = self._fill(out, slots, plan(self.index, list(slots)))
-        if missing and not self.index.counted:
-            # A container that seeks wrongly, or a key packet that is none: once, read from the
-            # beginning instead.
-            last = int(self.index.place[sorted(missing)].max())
-            missing = self._fill(out, {i: slots[i] for i in missing}, [Run(0, last)])
+        index = self.index
+        missing = self._fill(out, slots, index, plan(index, list(slots)))
+        if missing and not index.counted:
+            # A container that seeks wrongly, a key packet that is none, an order that the decoder
+            # does not follow: once, read from the beginning instead.
+            index = index if index.given is None else index.by_counting()
+            last = int(index.place[sorted(missing)].max())
+            missing = self._fill(out, {i: slots[i] for i in missing}, index, [Run(0, last)])
         if missing:
             raise UserError(
                 f"{self.file.origin}: frame {min(missing)} cannot be decoded; "
@@ -145,6 +144,12 @@ class Film:
         what = f"{count} frames of {width}x{height}"
         self.limits.check("decoded_bytes", count * height * width * 3, self.file.origin, what)
 
+    def close(self) -> None:
+        """Close what indexing left open; the next request opens the file anew."""
+        with suppress(IndexError):  # another thread may take the last one
+            while True:
+                self.opened.pop().container.close()
+
     def audio(self) -> Audio | None:
         """The best sound track, mono 16 kHz."""
         return read_audio(self.file, self.limits)
@@ -153,27 +158,28 @@ class Film:
         """A hash of the file and of the stream chosen."""
         return self.file.digest("film", self.stream)
 
-    def _fill(self, out: np.ndarray, slots: dict[int, list[int]], runs: list[Run]) -> set[int]:
+    def _fill(
+        self, out: np.ndarray, slots: dict[int, list[int]], index: Index, runs: list[Run]
+    ) -> set[int]:
         """Decode `runs` and write the frames wanted into `out`; the indices that did not come."""
         missing = set(slots)
         stored = self.size[::-1] if self.turn.transpose else self.size
         reformatter = VideoReformatter()
         try:
-            container = self.open_containers.pop()
-            fresh = False
+            opened = self.opened.pop()
         except IndexError:
-            container = self.file.open()
-            fresh = True
-        with container:
-            video = container.streams[self.stream]
-            assert isinstance(video, VideoStream)
-            for i, frame in _frames(container, video, self.index, runs, frozenset(slots), fresh):
-                if i in missing:
-                    missing.remove(i)
-                    first, *others = slots[i]
-                    out[first] = self.turn.apply(_to_rgb(frame, stored, reformatter))
-                    for slot in others:
-                        out[slot] = out[first]
+            opened = Opened(self.file.open())
+        with opened.container:
+            try:
+                for i, frame in decode(opened, self.stream, index, runs, frozenset(slots)):
+                    if i in missing:
+                        missing.remove(i)
+                        first, *others = slots[i]
+                        out[first] = self.turn.apply(_to_rgb(frame, stored, reformatter))
+                        for slot in others:
+                            out[slot] = out[first]
+            except OutOfOrderError:
+                return set(slots)
         return missing
 
 
@@ -221,95 +227,6 @@ def _check_header(
     limits.check("duration", seconds, origin, f"a film of {seconds:.0f} s")
 
 
-def _first_frame(video: VideoStream, head: Sequence[av.Packet], origin: str) -> VideoFrame:
-    """The first frame that comes out of the first packets, `head`."""
-    context = _decoder(video)
-    # The first packet alone is nearly always enough; where an edit list drops it, go on.
-    for attempt in (head[:1], head):
-        for packet in (*attempt, None):
-            for frame in _decoded(context, packet):
-                context.flush_buffers()
-                return frame
-        context.flush_buffers()
-    raise UserError(f"{origin}: the film has no frame that can be decoded; get it again")
-
-
-def _decoder(video: VideoStream) -> av.VideoCodecContext:
-    context = video.codec_context
-    if not context.is_open:
-        context.thread_type = "AUTO"
-        # Small frames decode in less time than threads need to hand them over (320x240 MPEG-4:
-        # 10 ms with one thread, 13 with two); more than eight threads only hold more frames.
-        small = context.width * context.height <= 352 * 288
-        context.thread_count = 1 if small else min(8, os.cpu_count() or 1)
-    return context
-
-
-def _frames(
-    container: InputContainer,
-    video: VideoStream,
-    index: Index,
-    runs: Sequence[Run],
-    wanted: frozenset[int],
-    fresh: bool,
-) -> Iterator[tuple[int, VideoFrame]]:
-    """The frames `wanted` as the decoder gives them in `runs`, each with its index."""
-    context = _decoder(video)
-    if index.counted:
-        if not fresh:
-            container.seek(int(index.key_dts[0]), stream=video)
-        yield from zip(range(max(wanted) + 1), _all(container, video), strict=False)
-        return
-    names = {int(index.pts[i]): i for i in wanted}
-    skippable = context.codec.canonical_name in _SKIPPABLE
-    for run in runs:
-        if run.start or not fresh:
-            key = int(np.searchsorted(index.keys, run.start))
-            container.seek(int(index.key_dts[key]), stream=video)
-        fresh = False
-        for packet in _packets(container, video, index, run):
-            # Set for each packet: what nobody asked for and nobody refers to is left out.
-            needed = not skippable or packet.pts in names
-            context.skip_frame = "DEFAULT" if needed else "NONREF"
-            yield from _named(_decoded(context, packet), names)
-        yield from _named(_decoded(context, None), names)
-        context.flush_buffers()
-
-
-def _all(container: InputContainer, video: VideoStream) -> Iterator[VideoFrame]:
-    """Every frame from where the container stands, in the order the decoder gives them."""
-    for packet in container.demux(video):
-        if not packet.is_corrupt:
-            yield from _decoded(_decoder(video), packet if packet.size else None)
-
-
-def _packets(
-    container: InputContainer, video: VideoStream, index: Index, run: Run
-) -> Iterator[av.Packet]:
-    """The packets of `run`; none if the container stands behind its start."""
-    start, stop = int(index.packet_pts[run.start]), int(index.packet_pts[run.stop])
-    begun = False
-    for packet in container.demux(video):
-        begun = begun or packet.pts == start
-        if begun and packet.size and not packet.is_corrupt:
-            yield packet
-            if packet.pts == stop:
-                return
-
-
-def _named(frames: list[VideoFrame], names: dict[int, int]) -> Iterator[tuple[int, VideoFrame]]:
-    for frame in frames:
-        if frame.pts in names:
-            yield names[frame.pts], frame
-
-
-def _decoded(context: av.VideoCodecContext, packet: av.Packet | None) -> list[VideoFrame]:
-    try:
-        return context.decode(packet)
-    except av.FFmpegError:
-        return []  # a damaged packet costs its own frame; whoever wants that one is told
-
-
 @cache
 def _has_alpha(pixel_format: str) -> bool:
     return any(part.is_alpha for part in av.VideoFormat(pixel_format).components)
@@ -321,6 +238,7 @@ def _to_rgb(frame: VideoFrame, size: tuple[int, int], reformatter: VideoReformat
     if _has_alpha(frame.format.name):
         rgba = reformatter.reformat(frame, width, height, "rgba").to_ndarray()
         return np.asarray(on_white(Image.fromarray(rgba)))
-    plane = reformatter.reformat(frame, width, height, "rgb24").planes[0]
+    # One thread: the others are busy with the next frames, and small ones take longer to hand out.
+    plane = reformatter.reformat(frame, width, height, "rgb24", threads=1).planes[0]
     lines = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(height, plane.line_size)
     return lines[:, : width * 3].reshape(height, width, 3)

@@ -7,8 +7,9 @@ a key packet on. N packets, T frames.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from zlib import crc32
 
 import av
 import numpy as np
@@ -16,6 +17,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from sparsight.core.errors import UserError
+from sparsight.media.h264 import OrderReader, Shown
 from sparsight.media.limits import Limits
 
 # Going on to the next key packet costs the decoding of what lies between; jumping there costs a
@@ -30,13 +32,17 @@ _NO_TIME = np.iinfo(np.int64).min
 class Index:
     """Where every frame of a video stream lies.
 
-    packet_pts (N,): presentation time of each packet, in ticks, by place. keys: places of key
-    packets. key_dts: their decoding times, to seek by. place (T,), pts (T,): of each frame.
+    packet_pts (N,): presentation time of each packet, in ticks, by place. marks (N,): `mark` of
+    each. keys: places of key packets. key_dts: their decoding times, to seek by. place (T,),
+    pts (T,): of each frame.
     seconds (T,) float64. duration: from the first frame's appearance to the last one's end.
     counted: the packets' times cannot be trusted; frames are told by counting from the start.
+    given: where the file has no presentation times, but the stream tells its order: the time each
+    packet is given here, its frame's index, by its decoding time.
     """
 
     packet_pts: np.ndarray
+    marks: np.ndarray
     keys: np.ndarray
     key_dts: np.ndarray
     place: np.ndarray
@@ -44,6 +50,11 @@ class Index:
     seconds: np.ndarray
     duration: float
     counted: bool
+    given: Mapping[int, int] | None = None
+
+    def by_counting(self) -> Index:
+        """The same film, its frames told by counting."""
+        return replace(self, counted=True, given=None)
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,13 @@ def read_index(
     that is cut off ends where its last whole packet ends.
     """
     head: list[av.Packet] = []
-    rows: list[tuple[int, int, int, bool, bool]] = []
+    rows: list[tuple[int, int, int, int, bool, bool]] = []
+    most = float("inf") if limits.frames is None else limits.frames
+    # AVI keeps no presentation times: where frames are reordered, those made up from it are wrong.
+    context = video.codec_context
+    reordered = "avi" in container.format.name and context.has_b_frames > 0
+    is_h264 = context.codec.canonical_name == "h264"
+    order = OrderReader(context.extradata or b"") if reordered and is_h264 else None
     try:
         for packet in container.demux(video):
             if packet.size == 0 or packet.is_corrupt:
@@ -76,22 +93,55 @@ def read_index(
                     _NO_TIME if pts is None else pts,
                     _NO_TIME if dts is None else dts,
                     packet.duration or 0,
+                    mark(packet, container),
                     packet.is_keyframe,
                     packet.is_discard,
                 )
             )
-            limits.check("frames", len(rows), origin, f"a film of {len(rows):,} frames or more")
+            if order is not None:
+                order.add(bytes(packet))
+            if len(rows) > most:
+                limits.check("frames", len(rows), origin, f"a film of {len(rows):,} frames or more")
     except av.FFmpegError:
         pass  # cut off: what lies before is the film
     if not any(not discarded for *_, discarded in rows):
         raise UserError(f"{origin}: the film has no frames; get it again or convert it")
-    # AVI keeps no presentation times: where frames are reordered, those made up from it are wrong.
-    reordered = "avi" in container.format.name and video.codec_context.has_b_frames > 0
-    return _index(np.array(rows, dtype=np.int64), video, reordered), head
+    index = _index(np.array(rows, dtype=np.int64), video, reordered)
+    shown = None if order is None else order.order()
+    return (index if shown is None else _by_order(index, rows, shown)), head
+
+
+def mark(packet: av.Packet, container: InputContainer) -> int:
+    """What tells `packet` from others when it is met again: its size.
+
+    Of a key packet in MPEG-PS the checksum, because there packets are dated wrongly after a seek.
+    """
+    if packet.is_keyframe and container.format.name == "mpeg":
+        return crc32(packet)
+    return packet.size
+
+
+def _by_order(index: Index, rows: Sequence[tuple[int, ...]], shown: Shown) -> Index:
+    """The `index` of a film without presentation times, whose packets are `shown` in an order."""
+    dts = np.array([row[1] for row in rows])
+    first = shown.starts[0] and len(index.place) == len(rows)  # nothing before it, nothing left out
+    if not first or dts.min() == _NO_TIME or len(np.unique(dts)) < len(dts):
+        return index
+    keys = np.flatnonzero(shown.starts)
+    return replace(
+        index,
+        packet_pts=shown.rank,
+        keys=keys,
+        key_dts=dts[keys],
+        place=np.argsort(shown.rank),
+        pts=np.arange(len(dts)),
+        counted=False,
+        given=dict(zip(dts.tolist(), shown.rank.tolist(), strict=True)),
+    )
 
 
 def _index(packets: np.ndarray, video: VideoStream, reordered: bool) -> Index:
-    pts, dts, lasts, is_key, discarded = packets.T
+    pts, dts, lasts, marks, is_key, discarded = packets.T
     dts = np.where(dts == _NO_TIME, pts, dts)
     keys = np.flatnonzero(is_key)
     shown = np.flatnonzero(discarded == 0)
@@ -99,7 +149,7 @@ def _index(packets: np.ndarray, video: VideoStream, reordered: bool) -> Index:
     if reordered or (pts == _NO_TIME).any() or len(np.unique(pts)) < len(pts):
         seconds = np.arange(len(shown)) * step
         total = len(shown) * step
-        return Index(pts, keys, dts[keys], shown, pts[shown], seconds, total, counted=True)
+        return Index(pts, marks, keys, dts[keys], shown, pts[shown], seconds, total, counted=True)
     place = shown[np.argsort(pts[shown], kind="stable")]
     assert video.time_base is not None
     ticks, per_second = video.time_base.as_integer_ratio()
@@ -107,7 +157,7 @@ def _index(packets: np.ndarray, video: VideoStream, reordered: bool) -> Index:
     last = lasts[place[-1]] * ticks / per_second or step
     total = float(seconds[-1] - seconds[0] + last)
     key_dts = np.minimum(dts, pts)[keys]
-    return Index(pts, keys, key_dts, place, pts[place], seconds, total, counted=False)
+    return Index(pts, marks, keys, key_dts, place, pts[place], seconds, total, counted=False)
 
 
 def plan(index: Index, wanted: Sequence[int]) -> list[Run]:

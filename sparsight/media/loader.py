@@ -66,8 +66,8 @@ def load(
 
     `limits` and `policy` say how much and from where. `backend` decodes films: "pyav",
     "torchcodec", or "auto", which takes torchcodec where it imports, gives the same frames and
-    is as fast. `stream` chooses a video stream by its number in the file. `fps` is the frame rate
-    of frames that carry no times: folders, arrays, tensors and lists.
+    gives them as soon. `stream` chooses a video stream by its number in the file. `fps` is the
+    frame rate of frames that carry no times: folders, arrays, tensors and lists.
 
     Raises `UserError`, one line, for whatever cannot or may not be loaded.
     """

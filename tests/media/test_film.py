@@ -142,7 +142,7 @@ def test_no_file_stays_open_after_a_request(film):
 def test_no_frame_is_decoded_twice_and_none_without_need(film, monkeypatch):
     path = film("a.mp4", frames=40, options={"g": "10", "bf": "0", "sc_threshold": "0"})
     clip = load(path, backend="pyav")
-    from sparsight.media import film as module
+    from sparsight.media import decoding as module
 
     fed: list[int] = []
     decoded = module._decoded
@@ -172,7 +172,7 @@ def test_a_wrong_key_flag_costs_time_but_no_frame(film):
     broken = type(index)(
         **{**vars(index), "keys": np.array([0, 5]), "key_dts": index.key_dts[[0, 0]]}
     )
-    film_source = type(clip.source)(**{**vars(clip.source), "index": broken, "open_containers": []})
+    film_source = type(clip.source)(**{**vars(clip.source), "index": broken, "opened": []})
     assert torch.equal(film_source.decode([29, 7]), expected[[29, 7]])
 
 
