@@ -32,7 +32,8 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Layout:
     """How the samples of a batch are shown: `kind` "view" (one view, tower only), "picture",
-    "pair" (two pictures) or "film"; `frames` of a film; `side` in pixels; `batch` samples."""
+    "pair" (two pictures) or "film"; `frames` of a film, of which one asks what a picture does, at
+    an eighth of its tokens; `side` in pixels; `batch` samples."""
 
     kind: str
     batch: int
@@ -71,7 +72,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class Mix:
-    """What a stage is shown: layouts and tasks with their shares, weights of answers by task."""
+    """What a stage is shown: layouts with their shares, the tasks that scenes are made for, still
+    ones and such that change, with theirs, and weights of answers by task."""
 
     layouts: Mapping[Layout, float]
     picture_tasks: Mapping[str, float]
@@ -88,8 +90,7 @@ class Scenes(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng([self.first_seed, index])
         layout = _draw(self.mix.layouts, rng)
-        film = layout.kind == "film"
-        shares = self.mix.film_tasks if film else self.mix.picture_tasks
+        shares = self.mix.film_tasks if layout.frames > 1 else self.mix.picture_tasks
         shares = {task: s for task, s in shares.items() if STORIES[task].frames <= layout.frames}
         most = max(layout.batch for layout in self.mix.layouts)
         first = self.first_seed + index * 2 * most

@@ -35,6 +35,7 @@ from torch import Tensor, nn
 
 from sparsight.train.objective import Objective
 from sparsight.train.parts import Parts
+from sparsight.world.tasks.question import Question
 
 WATCH_LAYER = 4  # two layers are left for a question to read what films' tokens have worked out
 
@@ -225,7 +226,7 @@ class Ask(Objective):
         (batch,) = samples
         return batch
 
-    def forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, int]]]:
         assert batch.turns is not None
         model, device = self.parts.model, self.parts.device
         layout = batch.layout
@@ -236,7 +237,7 @@ class Ask(Objective):
         )
         answer = F.cross_entropy(logits, labels, reduction="none")
         losses = {"answer": (answer * weight).sum() / weight.sum().clamp(min=1e-6)}
-        hit = (logits.argmax(-1) == labels).float().mean()
+        right = rights(batch.asked, batch.turns, logits.argmax(-1) == labels)
         owners, truth = view.owners[media.views], view.truth.at(media.views)
         if media.seen.requires_grad and layout.side == SIDE:
             look = self.look(media.seen, media.whole, patches(owners, truth, GRID))
@@ -246,7 +247,29 @@ class Ask(Objective):
             frames = watched[:, media.frames].reshape(len(owners), grid * grid, -1)
             told = self.watch(frames, cells(owners, truth, grid))
             losses["watch"] = 0.5 * torch.stack(list(told.values())).sum()
-        return losses, {f"tokens right, {layout.kind}": hit.detach()}
+        return losses, right
+
+
+def rights(
+    asked: Sequence[Sequence[Question]], turns: Turns, hits: Tensor
+) -> dict[str, tuple[Tensor, int]]:
+    """By task, how many questions were answered right, token by token, and how many were asked.
+
+    `hits` (A,): whether each answer token was, in the order of `turns`.
+    """
+    most = max(1, *(len(row) for row in asked))
+    sample = torch.arange(len(asked), device=hits.device)[:, None]
+    labels = turns.labels.to(hits.device) != -100
+    question = (sample * most + turns.turn.to(hits.device))[labels]
+    whole = hits.new_ones(len(asked) * most, dtype=torch.uint8)
+    whole = whole.scatter_reduce(0, question, hits.to(torch.uint8), "amin").tolist()
+    found: dict[str, list[int]] = {}
+    for row, questions in enumerate(asked):
+        for turn, one in enumerate(questions):
+            found.setdefault(one.task, []).append(whole[row * most + turn])
+    return {
+        f"right, {task}": (torch.tensor(float(sum(row))), len(row)) for task, row in found.items()
+    }
 
 
 # ---- what stands at the placeholders of a prompt, as the class makes it -------------------------

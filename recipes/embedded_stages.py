@@ -1,8 +1,10 @@
 """What the embedded models are shown, and the stages of their training.
 
-LOOK teaches the tower alone, from dense labels of single views. ASK teaches all the rest to
-answer with the tower at rest: all questions of a scene stand in one row behind its visual tokens,
-each blind to the others. POLISH moves everything, at rates that fall to nothing.
+LOOK teaches the tower alone, from dense labels of single views. Then the tower rests, and all the
+rest learns to answer: all questions of a scene stand in one row behind its visual tokens, each
+blind to the others. ALIGN asks about single frames, which cost little, so that what a question
+names is found and read off in as many scenes as possible; ASK goes on with pictures of all sizes
+and with films. POLISH moves everything, at rates that fall to nothing.
 """
 
 from __future__ import annotations
@@ -49,14 +51,24 @@ VIEWS = Mix(
     {},
     {},
 )
+FRAMES = Mix(
+    {
+        Layout("film", 32 * SCALE): 0.85,
+        Layout("film", 16 * SCALE, frames=2): 0.1,
+        Layout("picture", 6 * SCALE): 0.05,
+    },
+    PICTURE_TASKS,
+    {"move": 1.0},
+    WEIGHTS,
+)
 SCENES = Mix(
     {
-        Layout("film", 8 * SCALE, frames=8): 0.45,
-        Layout("film", 12 * SCALE, frames=4): 0.12,
+        Layout("film", 8 * SCALE, frames=8): 0.4,
+        Layout("film", 16 * SCALE, frames=4): 0.2,
         Layout("film", 4 * SCALE, frames=16): 0.12,
-        Layout("film", 2 * SCALE, frames=32): 0.04,
+        Layout("film", 2 * SCALE, frames=32): 0.03,
         Layout("film", 1 * SCALE, frames=64): 0.04,
-        Layout("picture", 8 * SCALE): 0.12,
+        Layout("picture", 8 * SCALE): 0.1,
         Layout("picture", 3 * SCALE, side=2 * SIDE): 0.07,
         Layout("pair", 6 * SCALE): 0.04,
     },
@@ -68,6 +80,10 @@ SCENES = Mix(
 
 def views() -> Scenes:
     return Scenes(VIEWS, first_seed=0, asking=False)
+
+
+def frames() -> Scenes:
+    return Scenes(FRAMES, first_seed=5_000_000)
 
 
 def films() -> Scenes:
@@ -107,13 +123,27 @@ STAGES = (
         floor=0.05,
     ),
     Stage(
+        "align",
+        data=frames,
+        objective=Ask,
+        train=READER,
+        rates={"*": 1.5e-3},
+        muon=READER_MATRICES,
+        steps=2500,
+        batch=1,
+        schedule="constant",
+        weight_decay=0.02,
+        betas=(0.9, 0.98),
+        precision="bfloat16",
+    ),
+    Stage(
         "ask",
         data=films,
         objective=Ask,
         train=READER,
         rates={"*": 1.5e-3},
         muon=READER_MATRICES,
-        steps=8000,
+        steps=3600,
         batch=1,
         schedule="constant",
         weight_decay=0.02,

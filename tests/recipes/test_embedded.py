@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import groupby
 
@@ -27,6 +28,7 @@ from embedded_objectives import (
     packed_logits,
     pair_tokens,
     picture_tokens,
+    rights,
     see,
 )
 from embedded_views import shown
@@ -39,6 +41,7 @@ LAYOUTS = {
     "large picture": Layout("picture", 2, side=224),
     "pair": Layout("pair", 2),
     "film": Layout("film", 2, frames=4),
+    "one frame": Layout("film", 3),
 }
 MIX = Mix({}, {"color": 1.0, "count": 1.0, "read": 1.0}, {"move": 1.0, "repeat": 1.0}, {})
 
@@ -127,6 +130,26 @@ def alone(parts, batch, pixels, sample, question):
     answer = parts.tokenizer.encode(f"{question.answer}<|im_end|>")
     more = parts.model.get_input_embeddings()(torch.tensor(answer))
     return torch.cat((prompt.embeds, more)), answer
+
+
+def test_a_question_is_right_when_every_token_of_its_answer_is(parts):
+    batch = batch_of(LAYOUTS["film"], parts)
+    turns = batch.turns
+    answers = turns.labels != -100
+    hits = torch.ones(int(answers.sum()), dtype=torch.bool)
+    found = rights(batch.asked, turns, hits)
+    asked = Counter(question.task for row in batch.asked for question in row)
+    assert {name: count for name, (_, count) in found.items()} == {
+        f"right, {task}": count for task, count in asked.items()
+    }
+    assert all(total == count for total, count in found.values())
+
+    last = turns.turn[-1].max()  # one token of the last question about the last sample is wrong
+    place = torch.zeros_like(answers)
+    place[-1] = answers[-1] & (turns.turn[-1] == last)
+    hits[int(torch.nonzero(place[answers])[0])] = False
+    total, count = rights(batch.asked, turns, hits)[f"right, {batch.asked[-1][last].task}"]
+    assert total == count - 1
 
 
 def test_the_chat_template_writes_what_training_packs(parts):
