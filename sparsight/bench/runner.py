@@ -15,10 +15,10 @@ import sparsight
 from sparsight.bench.item import Item
 from sparsight.bench.record import Record
 from sparsight.bench.store import Run
-from sparsight.core.errors import UserError
+from sparsight.core.errors import UserError, is_out_of_memory
 from sparsight.core.slots import slots_of
 from sparsight.measure.machine import machine
-from sparsight.measure.memory import is_out_of_memory, peak_bytes, reset_peak, used_bytes
+from sparsight.measure.memory import peak_bytes, reset_peak, used_bytes
 from sparsight.vlm.messages import question_messages
 
 if TYPE_CHECKING:

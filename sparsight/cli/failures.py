@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sparsight.cli.text import plain
-from sparsight.core.errors import UserError
+from sparsight.core.errors import UserError, is_out_of_memory
 
 _MEMORY = (
     "out of memory: look at fewer frames (--frames uniform:4), keep fewer tokens "
@@ -48,15 +48,6 @@ def explained(error: BaseException) -> tuple[str, int]:
     words = str(error).strip().splitlines()
     what = f"{type(error).__name__}: {words[0]}" if words else type(error).__name__
     return f"internal error: {what} (run again with --debug)", 1
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: Python's, a GPU's, or torch's on the CPU."""
-    torch = sys.modules.get("torch")
-    known = (MemoryError,) if torch is None else (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, known) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-    )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

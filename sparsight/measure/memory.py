@@ -30,13 +30,6 @@ def kv_bytes(shape: DecoderShape, tokens_per_layer: Sequence[int], value_bytes: 
     return 2 * shape.kv_heads * shape.head_width * value_bytes * sum(tokens_per_layer)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: Python's, a GPU's, or torch's on the CPU."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-    )
-
-
 def reset_peak(device: torch.device | str) -> None:
     """Begin a new peak: on a CUDA device, or of the process where the system is Linux. Elsewhere
     the peak of a process cannot be reset."""

@@ -19,6 +19,7 @@ from sparsight.core.reply import Reply
 from sparsight.measure.costs import Row, cost_rows, time_rows
 from sparsight.measure.page_parts import SCRIPT, STYLE
 from sparsight.measure.panels import Drawing, Medium, Panel, clock, medium_of, percent, some
+from sparsight.measure.shell import page
 
 _SIDE = 720  # pixels of the longer side of an inlined picture
 _FINE = 10_000  # boxes are written as whole numbers of ten thousandths
@@ -34,33 +35,15 @@ def page_of_tokens(drawings: Sequence[Drawing], reply: Reply, question: str = ""
     """
     media = [medium_of(drawing) for drawing in drawings]
     sections = "".join(_section(place, medium) for place, medium in enumerate(media))
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<meta name="color-scheme" content="light dark">
-<title>{escape(question or "Visual tokens")} - Sparsight</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<main>
-{_header(reply, question)}
+    main = f"""{_header(reply, question)}
 {_controls(media)}
 {sections}
 <section class="tables">
 {_table("Tokens and cost", cost_rows(reply))}
 {_table("Time", time_rows(reply))}
-</section>
-</main>
-<div id="tip" role="status" hidden></div>
-<script type="application/json" id="data">{_json([_data(medium) for medium in media])}</script>
-<script>{SCRIPT}</script>
-</body>
-</html>
-"""
+</section>"""
+    data = _json([_data(medium) for medium in media])
+    return page(question or "Visual tokens", STYLE, main, SCRIPT, data)
 
 
 # ---- what stands there without a script --------------------------------------------------------

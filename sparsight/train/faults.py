@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-import torch
-
 from sparsight.core.errors import UserError
 
 
@@ -26,10 +24,3 @@ def full_disk(error: Exception, what: str, good: Path | None) -> Exception:
     kept = "there is no earlier one" if good is None else f"the last good one stays: {good}"
     message = f"no space left to write {what} ({kept}); make room and go on with --resume"
     return OSError(errno.ENOSPC, message)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: Python's, a GPU's, or torch's on the CPU."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-    )

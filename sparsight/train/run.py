@@ -23,12 +23,12 @@ from typing import Any
 import torch
 import transformers
 
-from sparsight.core.errors import UserError
+from sparsight.core.errors import UserError, is_out_of_memory
 from sparsight.train import checkpoints
 from sparsight.train.adapters import Adapter
 from sparsight.train.checkpoints import Checkpoint
 from sparsight.train.data import Stream, order_of
-from sparsight.train.faults import full_disk, out_of_memory
+from sparsight.train.faults import full_disk
 from sparsight.train.logs import Log
 from sparsight.train.objective import Learner, Objective
 from sparsight.train.parameters import Pace, choose, paces
@@ -273,7 +273,7 @@ class _Run:
         try:
             trainer.train(resume_from_checkpoint=source)
         except Exception as error:
-            if out_of_memory(error):
+            if is_out_of_memory(error):
                 raise UserError(_memory_advice(stage)) from error
             raise
         self.brake.finish()

@@ -9,6 +9,7 @@ from itertools import groupby
 
 from sparsight.measure.panels import percent
 from sparsight.tune.axes import Axis, cost_axis, share_axis
+from sparsight.tune.front import unbeaten
 from sparsight.tune.labels import Box, Label, place_labels, shortened
 from sparsight.tune.rows import Role
 
@@ -51,17 +52,6 @@ WIDE = Size("wide", 900, 480, 13.0, 18, 260.0)
 NARROW = Size("narrow", 360, 400, 11.5, 9, 150.0)
 
 
-def front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """The points (cost, gain) that no other one beats: cheaper or as cheap with more gain, or
-    cheaper with as much. Cheapest first; of equal points the first alone."""
-    order = sorted(range(len(points)), key=lambda at: (points[at][0], -points[at][1], at))
-    chosen: list[int] = []
-    for at in order:
-        if not chosen or points[at][1] > points[chosen[-1]][1]:
-            chosen.append(at)
-    return chosen
-
-
 def pareto_picture(
     points: Sequence[Point], title: str, told: Callable[[float], str], size: Size = WIDE
 ) -> str:
@@ -72,7 +62,7 @@ def pareto_picture(
         title: what the cost is.
         told: a cost in words.
     """
-    best = front([(point.cost, point.accuracy) for point in points])
+    best = unbeaten([(point.cost, point.accuracy) for point in points])
     plot = _Plot(
         cost_axis([point.cost for point in points]),
         share_axis([edge for point in points for edge in point.interval]),

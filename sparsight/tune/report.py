@@ -13,6 +13,7 @@ from html import escape
 from pathlib import Path
 
 from sparsight.measure.costs import operations, seconds
+from sparsight.measure.shell import page
 from sparsight.tune.bars import name_of, stage_bars, task_bars
 from sparsight.tune.examples import Example, Shown
 from sparsight.tune.ledger import table
@@ -83,7 +84,6 @@ def report(
     assert models, "no rows"
     for model, of_model in models.items():
         assert any(row.role == "full" for row in of_model), f"{model} has no row of the full model"
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     several = len(models) > 1
     parts = [
         _header(models, title),
@@ -94,25 +94,7 @@ def report(
         _examples(examples),
         _about(about),
     ]
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="{policy}; script-src 'unsafe-inline'">
-<title>{escape(title)} - Sparsight</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<main>
-{"".join(parts)}
-</main>
-<div id="tip" role="status" hidden></div>
-<script>{SCRIPT}</script>
-</body>
-</html>
-"""
+    return page(title, STYLE, "".join(parts), SCRIPT)
 
 
 # ---- the parts of the page ---------------------------------------------------------------------

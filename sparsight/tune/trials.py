@@ -10,6 +10,7 @@ from typing import Literal
 from sparsight.core.plan import Plan
 from sparsight.core.registry import entry
 from sparsight.tune.figures import Figures
+from sparsight.tune.front import unbeaten
 from sparsight.tune.goals import Goal
 from sparsight.tune.space import Params
 
@@ -84,12 +85,8 @@ def front(tried: Sequence[Tried], goal: Goal) -> list[Tried]:
     done = [item for item in tried if item.state == "done"]
     if not any(goal.holds(figures_of(item)) for item in done):
         done = [item for item in tried if item.figures is not None]
-    done.sort(key=lambda item: (goal.cost(figures_of(item)), -_accuracy(item), item.number))
-    kept: list[Tried] = []
-    for item in done:
-        if not kept or _accuracy(item) > _accuracy(kept[-1]):
-            kept.append(item)
-    return kept
+    done.sort(key=lambda item: item.number)
+    return [done[at] for at in unbeaten([(goal.cost(figures_of(i)), _accuracy(i)) for i in done])]
 
 
 def slope(item: Tried, goal: Goal) -> float:

@@ -12,9 +12,8 @@ from collections.abc import Callable, Sequence
 
 from sparsight.bench.item import Item
 from sparsight.bench.record import Record
-from sparsight.core.errors import UserError
+from sparsight.core.errors import UserError, is_out_of_memory
 from sparsight.core.plan import Plan
-from sparsight.measure.memory import is_out_of_memory
 from sparsight.tune.evidence import hopeless, looks
 from sparsight.tune.figures import Figures, best_guesses, figures
 from sparsight.tune.goals import Goal

@@ -8,7 +8,7 @@ from typing import Literal
 
 from sparsight.measure.panels import percent
 from sparsight.measure.statistics import median
-from sparsight.tune.pareto import front
+from sparsight.tune.front import unbeaten
 from sparsight.tune.rows import Row
 
 Standing = Literal["as good", "not clearly behind", "behind"]
@@ -117,7 +117,7 @@ def foremost(rows: Sequence[Row], most: int) -> list[Row]:
     then what keeps the accuracy with the fewest tokens, then the rest by accuracy.
     """
     answered = [row for row in rows if row.failures < row.count]
-    best = front([(sum(row.flops.values()), row.accuracy) for row in answered])
+    best = unbeaten([(sum(row.flops.values()), row.accuracy) for row in answered])
     wanted = [row for row in rows if row.role == "full"] + [answered[at] for at in best]
     wanted += [found.row for row in wanted if (found := rival(row, rows)) is not None]
     wanted += sorted((row for row in rows if keeps(row)), key=lambda row: row.share)

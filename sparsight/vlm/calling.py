@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -158,7 +159,7 @@ class ModelCaller:
         return self._vlm.family.__dict__.setdefault(name, make())
 
 
-class _Reader:
+class _Reader(ABC):
     """A `sparsight.core.slots.Caller` that is shown text alone, and one conversation at a time."""
 
     name: str
@@ -188,8 +189,9 @@ class _Reader:
     def say_all(self, conversations: Sequence[Messages], *, max_tokens: int) -> list[str]:
         return [self.say(messages, max_tokens=max_tokens) for messages in conversations]
 
+    @abstractmethod
     def _reply(self, messages: Messages, longest: int, sampling: Mapping[str, Any]) -> Reply:
-        raise NotImplementedError
+        """What the model says, in at most `longest` tokens."""
 
 
 class TextCaller(_Reader):

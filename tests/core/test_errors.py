@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from sparsight.core.errors import UserError, unknown
+import pytest
+import torch
+
+from sparsight.core.errors import UserError, is_out_of_memory, unknown
 
 
 def test_a_message_of_several_lines_becomes_one() -> None:
@@ -26,3 +29,16 @@ def test_a_name_that_is_no_text_is_unknown_too() -> None:
 
 def test_an_empty_list_of_names_says_so() -> None:
     assert str(unknown("system", "x", [])) == "unknown system 'x' (known: none)"
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("odd"), False),
+    ],
+)
+def test_memory_that_ran_out_is_known(error: Exception, found: bool):
+    assert is_out_of_memory(error) is found

@@ -14,7 +14,6 @@ from transformers.models.qwen2 import Qwen2Config
 
 from sparsight.measure.flops import DecoderShape, decoder_shape
 from sparsight.measure.memory import (
-    is_out_of_memory,
     kv_bytes,
     kv_bytes_per_token,
     peak_bytes,
@@ -75,16 +74,3 @@ print(peak_bytes("cpu") - stands)
     fallen, risen = map(int, done.stdout.split())
     assert fallen > 200_000_000
     assert 55_000_000 < risen < 90_000_000
-
-
-@pytest.mark.parametrize(
-    ("error", "found"),
-    [
-        (MemoryError(), True),
-        (torch.OutOfMemoryError("CUDA out of memory."), True),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
-        (RuntimeError("odd"), False),
-    ],
-)
-def test_memory_that_ran_out_is_known(error: Exception, found: bool):
-    assert is_out_of_memory(error) is found

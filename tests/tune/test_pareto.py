@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsight.tune.axes import cost_axis, share_axis
+from sparsight.tune.front import unbeaten
 from sparsight.tune.labels import Box, place_labels, shortened, text_width
-from sparsight.tune.pareto import NARROW, WIDE, Point, Size, front, pareto_picture
+from sparsight.tune.pareto import NARROW, WIDE, Point, Size, pareto_picture
 from sparsight.tune.rows import Role
 
 # The front
@@ -21,16 +22,16 @@ from sparsight.tune.rows import Role
 def test_the_front_leaves_out_what_another_plan_beats():
     #         cheap, poor  dearer, better  dear, poorer  dearest, as good  best
     points = [(1.0, 0.5), (2.0, 0.7), (3.0, 0.6), (4.0, 0.7), (5.0, 0.9)]
-    assert front(points) == [0, 1, 4]
+    assert unbeaten(points) == [0, 1, 4]
 
 
 def test_of_equal_costs_the_better_and_of_equal_plans_the_first_is_on_the_front():
-    assert front([(1.0, 0.5), (1.0, 0.6), (1.0, 0.6)]) == [1]
+    assert unbeaten([(1.0, 0.5), (1.0, 0.6), (1.0, 0.6)]) == [1]
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), min_size=1, max_size=20))
 def test_whatever_is_not_on_the_front_is_beaten_or_equalled_by_something_on_it(points):
-    best = front(points)
+    best = unbeaten(points)
     for at, (cost, gain) in enumerate(points):
         rivals = [points[other] for other in best if other != at]
         beaten = any(c <= cost and g >= gain for c, g in rivals)
