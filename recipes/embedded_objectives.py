@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
+from embedded_attention import Packing, packed_attention
 from embedded_data import Batch, Layout, Turns, pack_turns, prefix_ids
 from embedded_labels import (
     CHARACTERS,
@@ -170,6 +171,36 @@ class WatchHeads(nn.Module):
         }
 
 
+class NameHeads(nn.Module):
+    """Read-outs that exist only in training: what a film's tokens must tell where they enter the
+    LLM, in the words that questions will use. A question finds what it names once a thing's tokens
+    and its name's lie near each other, and that is learned late from answers alone."""
+
+    def __init__(self, text: Any, tokenizer: Any) -> None:
+        super().__init__()
+        width = text.hidden_size
+        self.norm = nn.LayerNorm(width)
+        self.color = nn.Linear(width, width)
+        self.kind = nn.Linear(width, width)
+        self.nothing = nn.Parameter(torch.zeros(2, width))  # no color, no kind: the background
+        for name, words in (("hues", HUES), ("kinds", KINDS)):
+            ids = [tokenizer.encode(f" {word}") for word in words]
+            bags = torch.zeros(len(words), text.vocab_size)
+            for row, found in enumerate(ids):
+                bags[row, found] = 1 / len(found)
+            self.register_buffer(name, bags, persistent=False)
+
+    def forward(self, tokens: Tensor, truth: Patches, embedding: Tensor) -> dict[str, Tensor]:
+        """(V, C, D) tokens of frames and the LLM's embedding (vocabulary, D) -> named losses."""
+        tokens = self.norm(tokens)
+        hues = torch.cat((self.nothing[:1], self.hues @ embedding))
+        kinds = torch.cat((self.nothing[1:], self.kinds @ embedding))
+        return {
+            "color": sparse_loss(self.color(tokens) @ hues.T, truth.color),
+            "kind": sparse_loss(self.kind(tokens) @ kinds.T, truth.kind),
+        }
+
+
 def sparse_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """Cross-entropy in which the background (class 0), most of a picture, weighs little."""
     weight = torch.ones(logits.shape[-1], device=logits.device)
@@ -216,6 +247,7 @@ class Ask(Objective):
         config = parts.model.config
         self.look = LookHeads(config.vision_config.hidden_size)
         self.watch = WatchHeads(config.text_config.hidden_size)
+        self.name = NameHeads(config.text_config, parts.tokenizer)
         self.register_buffer("prefix", prefix_ids(parts.tokenizer), persistent=False)
 
     def prepare(self, item: Batch) -> Batch:
@@ -247,6 +279,10 @@ class Ask(Objective):
             frames = watched[:, media.frames].reshape(len(owners), grid * grid, -1)
             told = self.watch(frames, cells(owners, truth, grid))
             losses["watch"] = 0.5 * torch.stack(list(told.values())).sum()
+            entered = media.visual[:, media.frames].reshape(frames.shape)
+            embedding = model.get_input_embeddings().weight
+            named = self.name(entered, patches(owners, truth, grid, least=0.3), embedding)
+            losses["name"] = 0.5 * torch.stack(list(named.values())).sum()
         return losses, right
 
 
@@ -337,21 +373,19 @@ def packed_logits(
     embed = model.get_input_embeddings()
     prefix = embed(prefix_ids).expand(samples, -1, -1).to(visual.dtype)
     embeds = torch.cat((prefix, visual, embed(turns.ids).to(visual.dtype)), 1)
-    turn = F.pad(turns.turn, (shared, 0), value=-2)
-    same = (turn[:, :, None] == turn[:, None]) | (turn[:, None] == -2)
-    order = torch.arange(turn.shape[1], device=turn.device)
-    mask = (same & (order[:, None] >= order))[:, None]
     if places is None:
-        places = torch.arange(shared, device=turn.device)[None]
+        places = torch.arange(shared, device=visual.device)[None]
     begin = places[0, -1] + 1  # text counts on in all axes from the last token
     rows = [torch.cat((axis.expand(samples, -1), turns.position + begin), 1) for axis in places]
-    output = model.model.language_model(
-        inputs_embeds=embeds,
-        attention_mask=mask,
-        position_ids=rows[0] if len(rows) == 1 else torch.stack(rows),
-        use_cache=False,
-        output_hidden_states=True,
-    )
+    packing = Packing.of(shared, turns.turn, turns.position)
+    with packed_attention(model.model.language_model):
+        output = model.model.language_model(
+            inputs_embeds=embeds,
+            attention_mask={"full_attention": packing},
+            position_ids=rows[0] if len(rows) == 1 else torch.stack(rows),
+            use_cache=False,
+            output_hidden_states=True,
+        )
     watched = output.hidden_states[WATCH_LAYER][:, len(prefix_ids) : shared]
     answers = turns.labels != -100
     before = F.pad(answers, (shared - 1, 1))  # the token before an answer token predicts it

@@ -104,6 +104,7 @@ READER = (
     "model.image_newline",
     "model.language_model.*",
     "objective.watch.*",
+    "objective.name.*",
 )
 
 
