@@ -171,36 +171,6 @@ class WatchHeads(nn.Module):
         }
 
 
-class NameHeads(nn.Module):
-    """Read-outs that exist only in training: what a film's tokens must tell where they enter the
-    LLM, in the words that questions will use. A question finds what it names once a thing's tokens
-    and its name's lie near each other, and that is learned late from answers alone."""
-
-    def __init__(self, text: Any, tokenizer: Any) -> None:
-        super().__init__()
-        width = text.hidden_size
-        self.norm = nn.LayerNorm(width)
-        self.color = nn.Linear(width, width)
-        self.kind = nn.Linear(width, width)
-        self.nothing = nn.Parameter(torch.zeros(2, width))  # no color, no kind: the background
-        for name, words in (("hues", HUES), ("kinds", KINDS)):
-            ids = [tokenizer.encode(f" {word}") for word in words]
-            bags = torch.zeros(len(words), text.vocab_size)
-            for row, found in enumerate(ids):
-                bags[row, found] = 1 / len(found)
-            self.register_buffer(name, bags, persistent=False)
-
-    def forward(self, tokens: Tensor, truth: Patches, embedding: Tensor) -> dict[str, Tensor]:
-        """(V, C, D) tokens of frames and the LLM's embedding (vocabulary, D) -> named losses."""
-        tokens = self.norm(tokens)
-        hues = torch.cat((self.nothing[:1], self.hues @ embedding))
-        kinds = torch.cat((self.nothing[1:], self.kinds @ embedding))
-        return {
-            "color": sparse_loss(self.color(tokens) @ hues.T, truth.color),
-            "kind": sparse_loss(self.kind(tokens) @ kinds.T, truth.kind),
-        }
-
-
 def sparse_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """Cross-entropy in which the background (class 0), most of a picture, weighs little."""
     weight = torch.ones(logits.shape[-1], device=logits.device)
@@ -247,7 +217,6 @@ class Ask(Objective):
         config = parts.model.config
         self.look = LookHeads(config.vision_config.hidden_size)
         self.watch = WatchHeads(config.text_config.hidden_size)
-        self.name = NameHeads(config.text_config, parts.tokenizer)
         self.register_buffer("prefix", prefix_ids(parts.tokenizer), persistent=False)
 
     def prepare(self, item: Batch) -> Batch:
@@ -279,10 +248,6 @@ class Ask(Objective):
             frames = watched[:, media.frames].reshape(len(owners), grid * grid, -1)
             told = self.watch(frames, cells(owners, truth, grid))
             losses["watch"] = 0.5 * torch.stack(list(told.values())).sum()
-            entered = media.visual[:, media.frames].reshape(frames.shape)
-            embedding = model.get_input_embeddings().weight
-            named = self.name(entered, patches(owners, truth, grid, least=0.3), embedding)
-            losses["name"] = 0.5 * torch.stack(list(named.values())).sum()
         return losses, right
 
 

@@ -104,7 +104,6 @@ READER = (
     "model.image_newline",
     "model.language_model.*",
     "objective.watch.*",
-    "objective.name.*",
 )
 
 
@@ -128,7 +127,7 @@ STAGES = (
         data=frames,
         objective=Ask,
         train=READER,
-        rates={"*": 1.5e-3},
+        rates={"model.language_model.layers.*_proj.weight": 4e-3, "*": 1.5e-3},
         muon=READER_MATRICES,
         steps=2500,
         batch=1,

@@ -7,8 +7,9 @@ a key packet on. N packets, T frames.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from zlib import crc32
 
 import av
@@ -32,9 +33,9 @@ _NO_TIME = np.iinfo(np.int64).min
 class Index:
     """Where every frame of a video stream lies.
 
-    packet_pts (N,): presentation time of each packet, in ticks, by place. marks (N,): `mark` of
-    each. keys: places of key packets. key_dts: their decoding times, to seek by. place (T,),
-    pts (T,): of each frame.
+    packet_pts (N,): presentation time of each packet, in ticks, by place. marks (N,): what
+    `marker` says of each. keys: places of key packets. key_dts: their decoding times, to seek by.
+    place (T,), pts (T,): of each frame.
     seconds (T,) float64. duration: from the first frame's appearance to the last one's end.
     counted: the packets' times cannot be trusted; frames are told by counting from the start.
     given: where the file has no presentation times, but the stream tells its order: the time each
@@ -80,6 +81,7 @@ def read_index(
     context = video.codec_context
     reordered = "avi" in container.format.name and context.has_b_frames > 0
     is_h264 = context.codec.canonical_name == "h264"
+    mark = marker(container)
     order = OrderReader(context.extradata or b"") if reordered and is_h264 else None
     try:
         for packet in container.demux(video):
@@ -93,7 +95,7 @@ def read_index(
                     _NO_TIME if pts is None else pts,
                     _NO_TIME if dts is None else dts,
                     packet.duration or 0,
-                    mark(packet, container),
+                    mark(packet),
                     packet.is_keyframe,
                     packet.is_discard,
                 )
@@ -111,14 +113,14 @@ def read_index(
     return (index if shown is None else _by_order(index, rows, shown)), head
 
 
-def mark(packet: av.Packet, container: InputContainer) -> int:
-    """What tells `packet` from others when it is met again: its size.
+def marker(container: InputContainer) -> Callable[[av.Packet], int]:
+    """What tells a packet from others when it is met again: its size.
 
     Of a key packet in MPEG-PS the checksum, because there packets are dated wrongly after a seek.
     """
-    if packet.is_keyframe and container.format.name == "mpeg":
-        return crc32(packet)
-    return packet.size
+    if container.format.name == "mpeg":
+        return lambda packet: crc32(packet) if packet.is_keyframe else packet.size
+    return attrgetter("size")
 
 
 def _by_order(index: Index, rows: Sequence[tuple[int, ...]], shown: Shown) -> Index:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from embedded_data import Batch, Layout, Mix, Scenes, pack_turns, to_pixels
-from embedded_labels import CHARACTERS, HUES, KINDS, MOTIONS, cells, patches, tables
+from embedded_labels import CHARACTERS, KINDS, MOTIONS, cells, patches, tables
 from embedded_models import (
     GRID,
     PREFIX,
@@ -24,7 +24,6 @@ from embedded_models import (
 from embedded_objectives import (
     Ask,
     Look,
-    NameHeads,
     film_tokens,
     packed_logits,
     pair_tokens,
@@ -216,15 +215,6 @@ def test_an_objective_gives_finite_losses_that_reach_what_learns(objective, part
     tower = parts.model.model.vision_tower.parameters()
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in tower)
     parts.model.zero_grad()
-
-
-def test_tokens_are_named_with_the_words_of_questions(parts):
-    heads = NameHeads(parts.model.config.text_config, parts.tokenizer)
-    for bags, words in ((heads.hues, HUES), (heads.kinds, KINDS)):
-        assert torch.allclose(bags.sum(1), torch.ones(len(words)))
-        for bag, word in zip(bags, words, strict=True):
-            ids = parts.tokenizer.encode(f" {word}")
-            assert set(torch.nonzero(bag)[:, 0].tolist()) == set(ids)
 
 
 def test_a_batch_is_a_function_of_its_number():
