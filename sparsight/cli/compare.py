@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -128,7 +128,7 @@ def compare(
                 found, drawn = _compared(each, asked, store, device, dtype)
                 rows += found.rows
                 left_out += found.impossible
-                examples += drawn
+                examples += [replace(e, model=each) if len(models) > 1 else e for e in drawn]
         except KeyboardInterrupt:
             notes().print("the same command goes on from here", style="dim")
             raise

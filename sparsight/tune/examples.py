@@ -41,12 +41,14 @@ class Shown(NamedTuple):
 
 @dataclass(frozen=True)
 class Example:
-    """A question about `picture` (a PNG of what was seen), and for each plan what it answered."""
+    """A question about `picture` (a PNG of what was seen), and for each plan what it answered.
+    `model`: who was asked, where several models are compared."""
 
     question: str
     answer: str
     picture: bytes
     replies: Mapping[str, Shown]
+    model: str = ""
 
 
 def examples_of(

@@ -218,9 +218,10 @@ def _examples(examples: Sequence[Example]) -> str:
 
 def _example(example: Example) -> str:
     replies = "".join(_reply(label, Shown(*told)) for label, told in example.replies.items())
+    asked = f"{escape(example.model)} &middot; " if example.model else ""
     return (
         f'<article class="example"><h3>{escape(example.question)}</h3>'
-        f'<p class="quiet">right answer: {escape(example.answer)}</p>'
+        f'<p class="quiet">{asked}right answer: {escape(example.answer)}</p>'
         f"<figure>{_image(example.picture, 'what was asked about')}</figure>"
         f'<div class="replies">{replies}</div></article>'
     )

@@ -117,7 +117,7 @@ def test_whatever_comes_from_data_is_escaped():
         )
         for item in field()
     ]
-    shown = Example(EVIL, EVIL, PNG, {EVIL: Shown(EVIL, True, PNG, EVIL)})
+    shown = Example(EVIL, EVIL, PNG, {EVIL: Shown(EVIL, True, PNG, EVIL)}, EVIL)
     both = [*spoilt, *[replace(item, model="other" + EVIL) for item in spoilt]]
     for rows in (spoilt, both):
         page = Page(made(rows, title=EVIL, about={EVIL: EVIL}, examples=[shown]))
@@ -125,6 +125,13 @@ def test_whatever_comes_from_data_is_escaped():
         assert not [key for _, attrs in page.elements for key in attrs if key.startswith("on")]
         assert [words.strip() for words in page.text("h3")] == [EVIL] * len(page.text("h3"))
         assert "alert(1)" not in "".join(page.text("script"))
+
+
+def test_examples_of_several_models_say_whose_they_are():
+    assert "right answer: a dog" in made(examples=[example()])
+    text = made(examples=[replace(example(), model="mini"), replace(example(), model="other")])
+    assert "mini &middot; right answer: a dog" in text
+    assert "other &middot; right answer: a dog" in text
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path):
