@@ -38,6 +38,11 @@ class Packing:
         places.scatter_(1, slots, torch.arange(length, device=turn.device).expand_as(turn))
         return cls(shared, places[:, :-1].unflatten(1, (questions, longest)))
 
+    def gather(self, values: Tensor, fill: int) -> Tensor:
+        """Of each token of the questions (B, L) -> of the tokens of each question (B, Q, T)."""
+        found = F.pad(values, (0, 1), value=fill).gather(1, self.places.flatten(1))
+        return found.view_as(self.places)
+
 
 @contextmanager
 def packed_attention(model: Any) -> Iterator[None]:
@@ -58,8 +63,9 @@ def attend(
     attention_mask: Packing,
     scaling: float,
     **_: Any,
-) -> tuple[Tensor, None]:
-    """Queries (B, H, S + L, D), keys and values with as many heads or fewer -> (B, S + L, H, D)."""
+) -> tuple[Tensor, Tensor]:
+    """Queries (B, H, S + L, D), keys and values with as many heads or fewer -> (B, S + L, H, D),
+    and how the questions' tokens look at what all share (B, H, Q, T, S)."""
     shared, places = attention_mask.shared, attention_mask.places
     seen = F.scaled_dot_product_attention(
         *(x[:, :, :shared] for x in (query, key, value)),
@@ -67,13 +73,13 @@ def attend(
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
-    asked = _ask(
+    asked, looks = _ask(
         *(x[:, :, shared:] for x in (query, key, value)),
         *(x[:, :, :shared] for x in (key, value)),
         places,
         scaling,
     )
-    return torch.cat((seen, asked), 2).transpose(1, 2), None
+    return torch.cat((seen, asked), 2).transpose(1, 2), looks
 
 
 def _ask(
@@ -84,8 +90,8 @@ def _ask(
     shared_value: Tensor,
     places: Tensor,
     scaling: float,
-) -> Tensor:
-    """What the questions' tokens read, (B, H, L, D)."""
+) -> tuple[Tensor, Tensor]:
+    """What the questions' tokens read, (B, H, L, D), and their weights on the shared ones."""
     heads, groups = query.shape[1], key.shape[1]
     _, questions, longest = places.shape
     flat = places.flatten(1)[:, None, :, None]
@@ -109,12 +115,18 @@ def _ask(
     to_own = to_own.masked_fill(later.repeat(heads // groups, 1), float("-inf"))
     weights = torch.cat((to_shared.unflatten(2, to_own.shape[2:4]), to_own), -1).softmax(-1)
     count = shared_key.shape[2]
+    looks = weights[..., :count]
     read = weights[..., count:] @ own_value
-    read = read + (weights[..., :count].flatten(2, 3) @ shared_value).view_as(read)
-    read = read.unflatten(3, (heads // groups, longest)).transpose(2, 3)  # (B, groups, h, Q, T, D)
+    read = read + (looks.flatten(2, 3) @ shared_value).view_as(read)
+
+    def by_head(x: Tensor) -> Tensor:
+        """(B, groups, Q, heads of a group * T, any) -> (B, H, Q, T, any)."""
+        return x.unflatten(3, (heads // groups, longest)).transpose(2, 3).flatten(1, 2)
+
     out = query.new_zeros(query.shape[0], heads, query.shape[2] + 1, query.shape[3])
     index = flat.expand(-1, heads, -1, query.shape[3])
-    return out.scatter(2, index, read.flatten(1, 2).flatten(2, 3).to(out.dtype))[:, :, :-1]
+    out = out.scatter(2, index, by_head(read).flatten(2, 3).to(out.dtype))[:, :, :-1]
+    return out, by_head(looks)
 
 
 AttentionInterface.register(NAME, attend)

@@ -9,7 +9,7 @@ Shape suffixes: B samples, V views, L sequence.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -120,7 +120,7 @@ def _draw(shares: Mapping[T, float], rng: np.random.Generator) -> T:
 def _in_picture(question: Question, which: str) -> Question:
     text = question.text
     text = f"{text[:-1]} in the {which} picture{text[-1]}"
-    return Question(question.task, text, question.answer, question.scorer, question.choices)
+    return replace(question, text=text, about=())
 
 
 def pack_turns(

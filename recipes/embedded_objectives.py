@@ -39,6 +39,7 @@ from sparsight.train.parts import Parts
 from sparsight.world.tasks.question import Question
 
 WATCH_LAYER = 4  # two layers are left for a question to read what films' tokens have worked out
+POINT_LAYER = 3  # where one head of a question is shown what to look at
 
 
 def see(model: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -233,12 +234,13 @@ class Ask(Objective):
         layout = batch.layout
         view = shown(batch, device)
         media = self.reader.read(model, view.pixels, layout, len(self.prefix))
-        logits, labels, weight, watched = packed_logits(
-            model, self.prefix, media.visual, batch.turns.to(device), media.places
+        turns = batch.turns.to(device)
+        logits, labels, weight, watched, looks = packed_logits(
+            model, self.prefix, media.visual, turns, media.places
         )
         answer = F.cross_entropy(logits, labels, reduction="none")
         losses = {"answer": (answer * weight).sum() / weight.sum().clamp(min=1e-6)}
-        right = rights(batch.asked, batch.turns, logits.argmax(-1) == labels)
+        right = rights(batch.asked, turns, logits.argmax(-1) == labels)
         owners, truth = view.owners[media.views], view.truth.at(media.views)
         if media.seen.requires_grad and layout.side == SIDE:
             look = self.look(media.seen, media.whole, patches(owners, truth, GRID))
@@ -246,9 +248,40 @@ class Ask(Objective):
         if layout.kind == "film":
             grid = GRID // 2
             frames = watched[:, media.frames].reshape(len(owners), grid * grid, -1)
-            told = self.watch(frames, cells(owners, truth, grid))
+            cell = cells(owners, truth, grid)
+            told = self.watch(frames, cell)
             losses["watch"] = 0.5 * torch.stack(list(told.values())).sum()
+            owner = cell.owner.reshape(len(batch.asked), -1)
+            losses["point"] = 0.3 * pointing(looks[..., media.frames], turns, batch.asked, owner)
         return losses, right
+
+
+def pointing(
+    looks: Tensor, turns: Turns, asked: Sequence[Sequence[Question]], owner: Tensor
+) -> Tensor:
+    """How little the tokens that answer look at the things that are asked about.
+
+    Which thing a question means is learned late from answers alone, so one head is shown it.
+
+    Args:
+        looks: (B, Q, T, C) weights of the questions' tokens on the tokens of frames.
+        turns: the questions, packed.
+        asked: the questions of each sample.
+        owner: (B, C) the thing that each token of the frames shows, -1 for background.
+    """
+    meant = torch.zeros(*looks.shape[:2], int(owner.max()) + 2, device=looks.device)
+    for sample, questions in enumerate(asked):
+        for turn, question in enumerate(questions):
+            for thing in question.about:
+                if thing < meant.shape[2] - 1:  # the others are not to be seen
+                    meant[sample, turn, thing] = 1
+    on = meant.gather(2, owner.remainder(meant.shape[2])[:, None].expand(-1, meant.shape[1], -1))
+    labels = Packing.of(0, turns.turn, turns.position).gather(turns.labels, fill=-100)
+    answers = F.pad(labels[..., 1:] != -100, (0, 1))  # the token before predicts
+    counted = answers & (on.sum(-1) > 0)[..., None]
+    mass = (looks.float() * on[:, :, None]).sum(-1)
+    missed = -mass.clamp(min=1e-4).log() * counted
+    return missed.sum() / counted.sum().clamp(min=1)
 
 
 def rights(
@@ -327,9 +360,10 @@ def thumbnail(pixels: Tensor) -> Tensor:
 
 def packed_logits(
     model: Any, prefix_ids: Tensor, visual: Tensor, turns: Turns, places: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Logits (A, vocabulary), targets (A,) and weights (A,) of all answer tokens, and the hidden
-    states of the visual tokens after WATCH_LAYER layers (B, L, D).
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Logits (A, vocabulary), targets (A,) and weights (A,) of all answer tokens, the hidden
+    states of the visual tokens after WATCH_LAYER layers (B, L, D), and how the first head of
+    POINT_LAYER looks at them: (B, Q, T, L) for the T tokens of each of Q questions.
 
     A question sees the prefix, the visual tokens and itself, at the positions it would have alone:
     its logits are those of its own single prompt. `places`: as in `Media`.
@@ -350,9 +384,11 @@ def packed_logits(
             position_ids=rows[0] if len(rows) == 1 else torch.stack(rows),
             use_cache=False,
             output_hidden_states=True,
+            output_attentions=True,
         )
+    looks = output.attentions[POINT_LAYER][:, 0, ..., len(prefix_ids) :]
     watched = output.hidden_states[WATCH_LAYER][:, len(prefix_ids) : shared]
     answers = turns.labels != -100
     before = F.pad(answers, (shared - 1, 1))  # the token before an answer token predicts it
     logits = model.lm_head(output.last_hidden_state[before])
-    return logits.float(), turns.labels[answers], turns.weight[answers], watched
+    return logits.float(), turns.labels[answers], turns.weight[answers], watched, looks

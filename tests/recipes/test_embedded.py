@@ -10,6 +10,7 @@ import embedded_objectives
 import numpy as np
 import pytest
 import torch
+from embedded_attention import Packing
 from embedded_data import Batch, Layout, Mix, Scenes, pack_turns, to_pixels
 from embedded_labels import CHARACTERS, KINDS, MOTIONS, cells, patches, tables
 from embedded_models import (
@@ -28,6 +29,7 @@ from embedded_objectives import (
     packed_logits,
     pair_tokens,
     picture_tokens,
+    pointing,
     rights,
     see,
 )
@@ -35,6 +37,7 @@ from embedded_views import shown
 
 from sparsight.train.parts import Parts
 from sparsight.world.paint import paint_batch
+from sparsight.world.tasks.question import Question
 
 LAYOUTS = {
     "picture": Layout("picture", 2),
@@ -76,7 +79,7 @@ def test_packed_questions_get_the_logits_of_single_prompts_through_the_family(
         else:
             visual = picture_tokens(model, pixels)[2]
         prefix = torch.tensor(parts.tokenizer.encode(PREFIX))
-        logits, labels, _, _ = packed_logits(model, prefix, visual, batch.turns)
+        logits, labels, *_ = packed_logits(model, prefix, visual, batch.turns)
         start = 0
         for sample in range(len(batch.asked)):
             for turn, question in enumerate(batch.asked[sample]):
@@ -150,6 +153,26 @@ def test_a_question_is_right_when_every_token_of_its_answer_is(parts):
     hits[int(torch.nonzero(place[answers])[0])] = False
     total, count = rights(batch.asked, turns, hits)[f"right, {batch.asked[-1][last].task}"]
     assert total == count - 1
+
+
+def test_pointing_is_lost_by_looking_elsewhere_than_at_what_is_asked_about():
+    tokenizer = build_tokenizer(scenes=60)
+    asked = [
+        [Question("color", "What color is the circle?", "red", about=(0,))],
+        [Question("count", "How many?", "2"), Question("where", "Where?", "left", about=(1, 7))],
+    ]
+    turns = pack_turns(tokenizer, asked, {})
+    owner = torch.tensor([[0, 0, 1, -1], [-1, 1, 0, -1]])
+    places = Packing.of(0, turns.turn, turns.position).places
+
+    def lost(first: list[float], second: list[float]) -> float:
+        looks = torch.zeros(*places.shape, 4)
+        looks[0, 0], looks[1, 1] = torch.tensor(first), torch.tensor(second)
+        return float(pointing(looks, turns, asked, owner))
+
+    assert lost([0.5, 0.5, 0, 0], [0, 1, 0, 0]) == 0
+    assert lost([0.25, 0.25, 0.5, 0], [0, 1, 0, 0]) > 0
+    assert lost([0.5, 0.5, 0, 0], [0, 0, 1, 0]) > 2
 
 
 def test_the_chat_template_writes_what_training_packs(parts):

@@ -57,7 +57,7 @@ def test_packed_questions_get_the_logits_of_single_prompts_through_the_family(na
     prefix = torch.tensor(parts.tokenizer.encode(PREFIX))
     with torch.no_grad():
         media = QwenReader().read(parts.model, to_pixels(frames), batch.layout, len(prefix))
-        logits, labels, _, _ = packed_logits(
+        logits, labels, *_ = packed_logits(
             parts.model, prefix, media.visual, batch.turns, media.places
         )
         start = 0

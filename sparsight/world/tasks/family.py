@@ -93,6 +93,7 @@ class Family:
             "open",
             fact.size,
             fact.slack,
+            fact.about,
         )
         return lettered(question, rng, fact.guess) if form == "choice" else question
 

@@ -26,7 +26,8 @@ class Question:
     `scorer` is a key of SCORERS. `choices` are all answers there can be, () where they are too
     many to name; in the form "choice" they are the texts of the options and the answer is a
     letter. `size` is the size of the text to be read, "" elsewhere. `slack`: how many seconds the
-    times of a caption may be off.
+    times of a caption may be off. `about`: the things of the scene that it asks about, by number;
+    none where the whole scene is meant.
     """
 
     task: str
@@ -37,6 +38,7 @@ class Question:
     form: Form = "open"
     size: str = ""
     slack: float = 0.0
+    about: tuple[int, ...] = ()
 
 
 def score(question: Question, reply: str) -> float:

@@ -53,6 +53,18 @@ def test_every_answer_scores_as_right(pool: list[Question]):
         assert score(question, question.answer) == 1, question
 
 
+def test_questions_name_the_things_they_are_about(scenes: list[Scene]):
+    rng = np.random.default_rng(0)
+    seen = 0
+    for scene in scenes:
+        for question in questions(scene, rng, ("color", "shape")):
+            if question.about and len(scene.things[question.about[0]].looks.values) == 1:
+                (look,) = scene.things[question.about[0]].looks.values
+                assert question.answer in (look.color, look.noun), question
+                seen += 1
+    assert seen > 100
+
+
 def test_every_answer_is_one_of_its_choices(pool: list[Question]):
     for question in pool:
         if question.form == "choice":
