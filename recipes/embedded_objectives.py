@@ -27,6 +27,7 @@ from embedded_labels import (
     UNKNOWN,
     Cells,
     Patches,
+    Tables,
     cells,
     patches,
 )
@@ -65,6 +66,8 @@ class Media:
     visual  (B, L, D) all that stands between a prompt's prefix and its question
     frames  where in L the tokens of a film's `views` stand
     places  (3, prefix + L) positions with M-RoPE; None: they count on
+    tiles   views along a side of a picture, where its tokens are a thumbnail's and then those of
+            its tiles, row by row with newlines; 0 elsewhere
     """
 
     seen: Tensor
@@ -73,6 +76,7 @@ class Media:
     views: slice
     frames: slice
     places: Tensor | None = None
+    tiles: int = 0
 
 
 class Reader(Protocol):
@@ -94,15 +98,17 @@ class OneVisionReader:
         return see(model, pixels)
 
     def read(self, model: Any, pixels: Tensor, layout: Layout, prefix: int) -> Media:
+        tiles = 0
         if layout.kind == "picture":
             seen, whole, visual = picture_tokens(model, pixels)
+            tiles = layout.side // SIDE
         else:
             seen, whole = see(model, pixels)
             if layout.kind == "pair":
                 visual = pair_tokens(model, seen)
             else:
                 visual = film_tokens(model, seen, len(pixels) // layout.frames)
-        return Media(seen, whole, visual, views=slice(None), frames=slice(None, -1))
+        return Media(seen, whole, visual, views=slice(None), frames=slice(None, -1), tiles=tiles)
 
 
 class LookHeads(nn.Module):
@@ -253,6 +259,9 @@ class Ask(Objective):
             losses["watch"] = 0.5 * torch.stack(list(told.values())).sum()
             owner = cell.owner.reshape(len(batch.asked), -1)
             losses["point"] = 0.3 * pointing(looks[..., media.frames], turns, batch.asked, owner)
+        elif media.tiles:
+            owner = picture_owner(owners, truth, media.tiles)
+            losses["point"] = 0.3 * pointing(looks, turns, batch.asked, owner)
         return losses, right
 
 
@@ -264,10 +273,10 @@ def pointing(
     Which thing a question means is learned late from answers alone, so one head is shown it.
 
     Args:
-        looks: (B, Q, T, C) weights of the questions' tokens on the tokens of frames.
+        looks: (B, Q, T, C) weights of the questions' tokens on visual tokens.
         turns: the questions, packed.
         asked: the questions of each sample.
-        owner: (B, C) the thing that each token of the frames shows, -1 for background.
+        owner: (B, C) the thing that each of these shows, -1 for none.
     """
     meant = torch.zeros(*looks.shape[:2], int(owner.max()) + 2, device=looks.device)
     for sample, questions in enumerate(asked):
@@ -282,6 +291,13 @@ def pointing(
     mass = (looks.float() * on[:, :, None]).sum(-1)
     missed = -mass.clamp(min=1e-4).log() * counted
     return missed.sum() / counted.sum().clamp(min=1)
+
+
+def picture_owner(owners: Tensor, truth: Tables, tiles: int) -> Tensor:
+    """The thing that each token of pictures shows (B, L), in the order of `picture_tokens`."""
+    small = patches(owners, truth, GRID).owner
+    fine = patches(owners, truth, GRID * tiles).owner.unflatten(1, (GRID * tiles, GRID * tiles))
+    return torch.cat((small, F.pad(fine, (0, 1), value=-1).flatten(1)), 1)
 
 
 def rights(

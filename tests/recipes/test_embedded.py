@@ -28,6 +28,7 @@ from embedded_objectives import (
     film_tokens,
     packed_logits,
     pair_tokens,
+    picture_owner,
     picture_tokens,
     pointing,
     rights,
@@ -173,6 +174,24 @@ def test_pointing_is_lost_by_looking_elsewhere_than_at_what_is_asked_about():
     assert lost([0.5, 0.5, 0, 0], [0, 1, 0, 0]) == 0
     assert lost([0.25, 0.25, 0.5, 0], [0, 1, 0, 0]) > 0
     assert lost([0.5, 0.5, 0, 0], [0, 0, 1, 0]) > 2
+
+
+@pytest.mark.parametrize("tiles", [1, 2])
+def test_tokens_of_pictures_are_owned_by_what_they_show(tiles, parts):
+    batch = batch_of(Layout("picture", 2, side=tiles * SIDE), parts)
+    view = shown(batch, torch.device("cpu"))
+    with torch.no_grad():
+        _, _, visual = picture_tokens(parts.model, view.pixels)
+    owner = picture_owner(view.owners, view.truth, tiles)
+    assert owner.shape == visual.shape[:2]
+    fine = owner[:, GRID * GRID :].unflatten(1, (GRID * tiles, GRID * tiles + 1))
+    assert (fine[..., -1] == -1).all()  # newlines
+    assert torch.equal(
+        fine[..., :-1].flatten(1), patches(view.owners, view.truth, GRID * tiles).owner
+    )
+    # A thumbnail shows what the tiles show.
+    both = fine[:, ::tiles, :-1:tiles].flatten(1) == owner[:, : GRID * GRID]
+    assert both.float().mean() > 0.9
 
 
 def test_the_chat_template_writes_what_training_packs(parts):
