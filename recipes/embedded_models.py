@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     CLIPVisionConfig,
     GenerationConfig,
@@ -84,7 +84,8 @@ def build_tokenizer(
     chat_template: str = CHAT_TEMPLATE,
 ) -> PreTrainedTokenizerFast:
     """Byte-level BPE over the world's questions and answers; any text can be encoded. Digits
-    stand alone, so that 3.5 and 13.5 share their parts."""
+    stand alone, so that 3.5 and 13.5 share their parts, and so do capitals that begin no word: a
+    sign is spelled."""
     rng, tasks = np.random.default_rng(0), list(STORIES)
     corpus: list[str] = []
     for seed in range(scenes):
@@ -95,6 +96,7 @@ def build_tokenizer(
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
+            pre_tokenizers.Split(Regex(" ?[A-Z](?![a-z])"), "isolated"),
             pre_tokenizers.Digits(individual_digits=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]

@@ -213,6 +213,12 @@ class Look(Objective):
         return self.look(seen, whole, patches(view.owners, view.truth, GRID))
 
 
+def words(parts: Parts) -> list[str]:
+    """What each entry of the vocabulary writes; nothing where there is no such token."""
+    tokens = parts.tokenizer.convert_ids_to_tokens(range(len(parts.tokenizer)))
+    return tokens + [""] * (parts.model.config.text_config.vocab_size - len(tokens))
+
+
 class Ask(Objective):
     """Everything, from packed questions; the tower goes on telling what it sees, and the tokens
     of films what happens."""
@@ -225,6 +231,8 @@ class Ask(Objective):
         self.look = LookHeads(config.vision_config.hidden_size)
         self.watch = WatchHeads(config.text_config.hidden_size)
         self.register_buffer("prefix", prefix_ids(parts.tokenizer), persistent=False)
+        spelled = [CHARACTERS.find(word) + 1 if len(word) == 1 else 0 for word in words(parts)]
+        self.register_buffer("spelled", torch.tensor(spelled), persistent=False)
 
     def prepare(self, item: Batch) -> Batch:
         turns = pack_turns(self.parts.tokenizer, item.asked, item.weights)
@@ -254,30 +262,64 @@ class Ask(Objective):
         if layout.kind == "film":
             grid = GRID // 2
             frames = watched[:, media.frames].reshape(len(owners), grid * grid, -1)
-            cell = cells(owners, truth, grid)
-            told = self.watch(frames, cell)
+            told = self.watch(frames, cells(owners, truth, grid))
             losses["watch"] = 0.5 * torch.stack(list(told.values())).sum()
-            owner = cell.owner.reshape(len(batch.asked), -1)
-            losses["point"] = 0.3 * pointing(looks[..., media.frames], turns, batch.asked, owner)
+            shows = Shows.of_films(patches(owners, truth, grid, least=0.3), len(batch.asked))
+            looks = looks[..., media.frames]
         elif media.tiles:
-            owner = picture_owner(owners, truth, media.tiles)
-            losses["point"] = 0.3 * pointing(looks, turns, batch.asked, owner)
+            shows = Shows.of_pictures(owners, truth, media.tiles)
+        else:
+            return losses, right
+        losses["point"] = 0.3 * pointing(looks, turns, batch.asked, shows, self.spelled)
         return losses, right
 
 
+@dataclass(frozen=True)
+class Shows:
+    """What visual tokens show, (B, C): the number of a thing, -1 for none, and the character of
+    its text, 0 for none."""
+
+    owner: Tensor
+    character: Tensor
+
+    @classmethod
+    def of_films(cls, dense: Patches, films: int) -> Shows:
+        """Of the tokens of all frames of each film."""
+        return cls(dense.owner.reshape(films, -1), dense.character.reshape(films, -1))
+
+    @classmethod
+    def of_pictures(cls, owners: Tensor, truth: Tables, tiles: int) -> Shows:
+        """Of pictures, in the order of `picture_tokens`."""
+        grid = GRID * tiles
+        small, fine = patches(owners, truth, GRID), patches(owners, truth, grid)
+
+        def joined(small: Tensor, fine: Tensor, newline: int) -> Tensor:
+            rows = F.pad(fine.unflatten(1, (grid, grid)), (0, 1), value=newline)
+            return torch.cat((small, rows.flatten(1)), 1)
+
+        return cls(joined(small.owner, fine.owner, -1), joined(small.character, fine.character, 0))
+
+
 def pointing(
-    looks: Tensor, turns: Turns, asked: Sequence[Sequence[Question]], owner: Tensor
+    looks: Tensor,
+    turns: Turns,
+    asked: Sequence[Sequence[Question]],
+    shows: Shows,
+    spelled: Tensor,
 ) -> Tensor:
     """How little the tokens that answer look at the things that are asked about.
 
-    Which thing a question means is learned late from answers alone, so one head is shown it.
+    Which thing a question means is learned late from answers alone, so one head is shown it; and
+    of a sign that is read the character that comes next.
 
     Args:
         looks: (B, Q, T, C) weights of the questions' tokens on visual tokens.
         turns: the questions, packed.
         asked: the questions of each sample.
-        owner: (B, C) the thing that each of these shows, -1 for none.
+        shows: what these tokens show.
+        spelled: (vocabulary,) the character that a token of the LLM writes, 0 for others.
     """
+    owner = shows.owner
     meant = torch.zeros(*looks.shape[:2], int(owner.max()) + 2, device=looks.device)
     for sample, questions in enumerate(asked):
         for turn, question in enumerate(questions):
@@ -285,19 +327,19 @@ def pointing(
                 if thing < meant.shape[2] - 1:  # the others are not to be seen
                     meant[sample, turn, thing] = 1
     on = meant.gather(2, owner.remainder(meant.shape[2])[:, None].expand(-1, meant.shape[1], -1))
-    labels = Packing.of(0, turns.turn, turns.position).gather(turns.labels, fill=-100)
-    answers = F.pad(labels[..., 1:] != -100, (0, 1))  # the token before predicts
-    counted = answers & (on.sum(-1) > 0)[..., None]
-    mass = (looks.float() * on[:, :, None]).sum(-1)
+    labels = Packing.of(0, turns.turn, turns.position).gather(turns.labels, fill=UNKNOWN)
+    labels = F.pad(labels[..., 1:], (0, 1), value=UNKNOWN)  # the token before predicts
+    reads = [[question.task == "read" for question in row] for row in asked]
+    reading = torch.zeros_like(on[:, :, 0], dtype=torch.bool)
+    for sample, row in enumerate(reads):
+        reading[sample, : len(row)] = torch.tensor(row, device=reading.device)
+    next_one = spelled[labels.clamp(min=0)] * reading[..., None]
+    exact = on[:, :, None] * (next_one[..., None] == shows.character[:, None, None])
+    on = torch.where(exact.any(-1, keepdim=True), exact, on[:, :, None])
+    counted = (labels != UNKNOWN) & (on.sum(-1) > 0)
+    mass = (looks.float() * on).sum(-1)
     missed = -mass.clamp(min=1e-4).log() * counted
     return missed.sum() / counted.sum().clamp(min=1)
-
-
-def picture_owner(owners: Tensor, truth: Tables, tiles: int) -> Tensor:
-    """The thing that each token of pictures shows (B, L), in the order of `picture_tokens`."""
-    small = patches(owners, truth, GRID).owner
-    fine = patches(owners, truth, GRID * tiles).owner.unflatten(1, (GRID * tiles, GRID * tiles))
-    return torch.cat((small, F.pad(fine, (0, 1), value=-1).flatten(1)), 1)
 
 
 def rights(

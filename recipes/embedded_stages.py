@@ -21,7 +21,7 @@ PICTURE_TASKS = {
     "shape": 0.7,
     "count": 1.2,
     "where": 1.2,
-    "read": 2.0,
+    "read": 3.0,
     "box": 0.5,
     "region": 0.4,
 }

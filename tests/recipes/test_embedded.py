@@ -25,10 +25,10 @@ from embedded_models import (
 from embedded_objectives import (
     Ask,
     Look,
+    Shows,
     film_tokens,
     packed_logits,
     pair_tokens,
-    picture_owner,
     picture_tokens,
     pointing,
     rights,
@@ -164,16 +164,35 @@ def test_pointing_is_lost_by_looking_elsewhere_than_at_what_is_asked_about():
     ]
     turns = pack_turns(tokenizer, asked, {})
     owner = torch.tensor([[0, 0, 1, -1], [-1, 1, 0, -1]])
+    spelled = torch.zeros(len(tokenizer), dtype=torch.long)
     places = Packing.of(0, turns.turn, turns.position).places
 
     def lost(first: list[float], second: list[float]) -> float:
         looks = torch.zeros(*places.shape, 4)
         looks[0, 0], looks[1, 1] = torch.tensor(first), torch.tensor(second)
-        return float(pointing(looks, turns, asked, owner))
+        return float(pointing(looks, turns, asked, Shows(owner, owner * 0), spelled))
 
     assert lost([0.5, 0.5, 0, 0], [0, 1, 0, 0]) == 0
     assert lost([0.25, 0.25, 0.5, 0], [0, 1, 0, 0]) > 0
     assert lost([0.5, 0.5, 0, 0], [0, 0, 1, 0]) > 2
+
+
+def test_what_is_read_is_pointed_at_character_by_character(parts):
+    asked = [[Question("read", "Read the sign.", "A7", about=(0,))]]
+    turns = pack_turns(parts.tokenizer, asked, {})
+    spelled = Ask(parts).spelled
+    shows = Shows(
+        torch.tensor([[0, 0, 0, -1]]),
+        torch.tensor([[CHARACTERS.index("A") + 1, CHARACTERS.index("7") + 1, 0, 0]]),
+    )
+    looks = torch.zeros(1, 1, Packing.of(0, turns.turn, turns.position).places.shape[2], 4)
+    ends = torch.nonzero(turns.labels[0] != -100)[:, 0]
+    looks[0, 0, ends[0] - 1, 0] = 1  # before "A" at A, before "7" at 7, then anywhere on the sign
+    looks[0, 0, ends[1] - 1, 1] = 1
+    looks[0, 0, ends[2] - 1, 2] = 1
+    assert pointing(looks, turns, asked, shows, spelled) == 0
+    looks[0, 0, ends[1] - 1] = looks[0, 0, ends[0] - 1]
+    assert pointing(looks, turns, asked, shows, spelled) > 2
 
 
 @pytest.mark.parametrize("tiles", [1, 2])
@@ -182,7 +201,7 @@ def test_tokens_of_pictures_are_owned_by_what_they_show(tiles, parts):
     view = shown(batch, torch.device("cpu"))
     with torch.no_grad():
         _, _, visual = picture_tokens(parts.model, view.pixels)
-    owner = picture_owner(view.owners, view.truth, tiles)
+    owner = Shows.of_pictures(view.owners, view.truth, tiles).owner
     assert owner.shape == visual.shape[:2]
     fine = owner[:, GRID * GRID :].unflatten(1, (GRID * tiles, GRID * tiles + 1))
     assert (fine[..., -1] == -1).all()  # newlines
@@ -198,6 +217,13 @@ def test_the_chat_template_writes_what_training_packs(parts):
     message = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": "Why?"}]}]
     text = parts.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
     assert text == PREFIX + "<video>" + TURN.format("Why?")
+
+
+def test_signs_are_spelled():
+    tokenizer = build_tokenizer(scenes=400)
+    for text in ("TZ", "X38", "HHX"):
+        assert [tokenizer.decode(x) for x in tokenizer.encode(text)] == list(text)
+    assert len(tokenizer.encode(" letter T?")) == 3
 
 
 def test_any_text_comes_back_from_the_tokenizer(parts):
