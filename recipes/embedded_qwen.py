@@ -135,10 +135,10 @@ class QwenReader:
         return seen, seen.mean(1)
 
     def read(self, model: Any, pixels: Tensor, layout: Layout, prefix: int) -> Media:
-        film = layout.kind == "film"
+        still = layout.kind != "film" or layout.frames == 1  # shown twice, as a pair of frames
         pictures = 2 if layout.kind == "pair" else 1
-        frames = layout.frames if film else PAIR
-        if not film:
+        frames = PAIR if still else layout.frames
+        if still:
             pixels = pixels.repeat_interleave(PAIR, 0)
         seen, tokens = towered(model, pixels, frames)
         runs = tokens.unflatten(0, (-1, frames // PAIR)).flatten(1, 2)  # (media, L, D)
@@ -156,7 +156,7 @@ class QwenReader:
             seen,
             seen.mean(1),
             runs.unflatten(0, (-1, pictures)).flatten(1, 2),
-            views=slice(PAIR - 1, None, PAIR) if film else slice(None),
+            views=slice(None) if still else slice(PAIR - 1, None, PAIR),
             frames=slice(1, -1),
             places=places(prefix, pictures, ticks, side),
         )

@@ -33,6 +33,7 @@ LAYOUTS = {
     "large picture": Layout("picture", 2, side=224),
     "pair": Layout("pair", 2),
     "film": Layout("film", 2, frames=4),
+    "film of one frame": Layout("film", 2),
     "film of more times than rows": Layout("film", 2, frames=24),
 }
 MIX = Mix({}, {"color": 1.0, "count": 1.0, "read": 1.0}, {"move": 1.0, "repeat": 1.0}, {})
