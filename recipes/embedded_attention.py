@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import AttentionInterface
 
 NAME = "packed_questions"
+_FEW = 400  # shared tokens up to which torch's own kernel takes longer than two products (CPU)
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,7 @@ def attend(
     """Queries (B, H, S + L, D), keys and values with as many heads or fewer -> (B, S + L, H, D),
     and how the questions' tokens look at what all share (B, H, Q, T, S)."""
     shared, places = attention_mask.shared, attention_mask.places
-    seen = F.scaled_dot_product_attention(
-        *(x[:, :, :shared] for x in (query, key, value)),
-        is_causal=True,
-        scale=scaling,
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
+    seen = _see(*(x[:, :, :shared] for x in (query, key, value)), scaling)
     asked, looks = _ask(
         *(x[:, :, shared:] for x in (query, key, value)),
         *(x[:, :, :shared] for x in (key, value)),
@@ -80,6 +76,21 @@ def attend(
         scaling,
     )
     return torch.cat((seen, asked), 2).transpose(1, 2), looks
+
+
+def _see(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+    """What the shared tokens read of one another, causally, (B, H, S, D)."""
+    heads, count = query.shape[1:3]
+    groups = key.shape[1]
+    if count > _FEW:
+        return F.scaled_dot_product_attention(
+            query, key, value, is_causal=True, scale=scaling, enable_gqa=heads != groups
+        )
+    together = query.unflatten(1, (groups, heads // groups)).flatten(2, 3) * scaling
+    later = torch.ones(count, count, dtype=torch.bool, device=query.device).triu(1)
+    scores = together @ key.transpose(2, 3)
+    scores = scores.masked_fill(later.repeat(heads // groups, 1), float("-inf"))
+    return (scores.softmax(-1) @ value).view_as(query)
 
 
 def _ask(
