@@ -252,7 +252,7 @@ def _conversation(
 
 
 def _judged(question: Question) -> dict[str, Any]:
-    """What it takes to judge an answer."""
+    """What it takes to judge an answer, and what the question is about."""
     return {
         "task": question.task,
         "form": question.form,
@@ -260,6 +260,7 @@ def _judged(question: Question) -> dict[str, Any]:
         "choices": list(question.choices),
         "size": question.size,
         "slack": question.slack,
+        "about": list(question.about),
     }
 
 

@@ -189,6 +189,14 @@ def test_the_boxes_of_the_truth_hold_the_masks(films: Path) -> None:
     assert seen > 10
 
 
+def test_records_name_the_things_that_are_asked_about(films: Path) -> None:
+    for record in records(films):
+        (thing,) = record["about"]
+        name = record["truth"]["things"][thing]["name"]
+        noun = name.partition(" ")[2] or name
+        assert noun in record["conversations"][0]["value"]
+
+
 def test_the_truth_tells_events_in_words(films: Path) -> None:
     for record in records(films):
         moves = [event for event in record["truth"]["events"] if event["action"] == "move"]
