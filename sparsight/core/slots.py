@@ -111,10 +111,12 @@ class Request:
 @dataclass(frozen=True)
 class Chosen:
     """Frames chosen with care: their indices, ascending, duplicates allowed, and the `share` (T,)
-    of the visual tokens that each is worth, which its view carries on (`Views.share`)."""
+    of the visual tokens that each is worth, which its view carries on (`Views.share`). What is
+    `told` of them stands in the prompt behind the film, before the words that follow it."""
 
     frames: list[int]
     share: Tensor | None = None
+    told: str = ""
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 NAMES = 8  # of one kind, at most: each is a question to ask of every frame
 
@@ -36,6 +36,16 @@ color colour kind type sort number name way direction side left right top bottom
 object objects
 """
 _PLAIN = frozenset(_WORDS.split())
+
+
+def film_in_words(seconds: float, times: Sequence[float]) -> str:
+    """How LLaVA-Video is told of a film: its length and the times of its frames, in seconds."""
+    listed = ",".join(f"{time:.2f}s" for time in times)
+    return (
+        f"The video lasts for {seconds:.2f} seconds, and {len(times)} frames are uniformly sampled "
+        f"from it. These frames are located at {listed}.Please answer the following questions "
+        "related to this video."
+    )
 
 
 def yes_or_no(question: str) -> str:

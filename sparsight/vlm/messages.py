@@ -35,6 +35,13 @@ class Conversation:
                 return "\n".join(part for part in turn.parts if isinstance(part, str))
         return ""
 
+    def telling(self, told: Sequence[str]) -> Conversation:
+        """The same, with what is told of each medium before the words that follow it."""
+        if not any(told):
+            return self
+        turns = [Turn(turn.role, _with_told(turn.parts, told)) for turn in self.turns]
+        return Conversation(tuple(turns), self.media)
+
 
 def read_messages(messages: Sequence[Mapping[str, Any]]) -> Conversation:
     """Read OpenAI-style messages.
@@ -75,6 +82,19 @@ def question_messages(media: Any, question: str) -> list[dict[str, Any]]:
         raise UserError("no media were given: name at least one picture or film")
     parts: list[dict[str, Any]] = [{"type": "image", "image": source} for source in sources]
     return [{"role": "user", "content": [*parts, {"type": "text", "text": question}]}]
+
+
+def _with_told(parts: Sequence[str | int], told: Sequence[str]) -> tuple[str | int, ...]:
+    found: list[str | int] = []
+    before: list[str] = []
+    for part in parts:
+        if isinstance(part, str):
+            found.append("\n".join([*before, part]))
+            before = []
+        else:
+            found.append(part)
+            before += filter(None, [told[part]])
+    return (*found, *(["\n".join(before)] if before else []))
 
 
 def _part(item: Any, place: int, media: list[Any]) -> str | int:

@@ -250,6 +250,7 @@ class VLM(Answering):
     def _ids(self, conversation: Conversation, seen: Sequence[Seen]) -> list[int]:
         """The unreduced prompt, every placeholder written out."""
         types = ["image" if item.clip.kind == "picture" else "video" for item in seen]
+        conversation = conversation.telling([item.told for item in seen])
         messages = [
             {
                 "role": turn.role,

@@ -17,11 +17,13 @@ from sparsight.vlm.prompt import Medium
 
 @dataclass(frozen=True)
 class Seen:
-    """One medium on its way: the clip, the frames chosen, its views."""
+    """One medium on its way: the clip, the frames chosen, its views, and what the prompt tells of
+    the frames."""
 
     clip: Clip
     frames: tuple[int, ...]
     views: Views
+    told: str = ""
 
 
 @dataclass(frozen=True)

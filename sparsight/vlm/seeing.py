@@ -104,7 +104,7 @@ class Seeing:
                     views = self.views(clip, chosen.frames, pixels, pictures)
                     if chosen.share is not None:
                         views = _with_share(views, chosen.share)
-                row.append(Seen(clip, tuple(chosen.frames), views))
+                row.append(Seen(clip, tuple(chosen.frames), views, chosen.told))
             seen.append(row)
         return seen
 

@@ -23,6 +23,7 @@ from sparsight.core.slots import Chosen, Need, Request
 from sparsight.core.tokens import FeatureMap, VisualTokens, pack, patch_boxes
 from sparsight.llm.asking import (
     asking_for_a_list,
+    film_in_words,
     is_there,
     listed_objects,
     plain_nouns,
@@ -88,6 +89,11 @@ class QuoTA:
         choices=("letter", "word"),
     )
     scorer: str = knob("self", "the VLM asked of each frame: self, a hub id or a folder")
+    times: bool = knob(
+        False,
+        "say the film's length and the frames' times before the question, as LLaVA-Video is asked "
+        "and the published runs are; of a model that never read such words it asks much",
+    )
     newline: Literal["end", "rows", "none"] = knob(
         "end",
         "newlines where the family has them: one, one a row of each frame, none",
@@ -104,11 +110,13 @@ class QuoTA:
         parts = [frames[start : start + AT_ONCE] for start in range(0, len(frames), AT_ONCE)]
         sure = [viewer.probability(clip.frames(part), texts, yes).amax(1) for part in parts]
         share = sharpened_shares(torch.cat(sure), self.exponent)
+        times = clip.timestamps[frames].tolist()
+        told = film_in_words(clip.duration, times) if self.times else ""
         if self._capped or isinstance(self.keep, float):
-            return Chosen(frames, share)
-        # What will be given nothing need not be encoded.
+            return Chosen(frames, share, told)
+        # What will be given nothing need not be encoded; its time is told all the same.
         kept = frame_budgets(share, self.keep).nonzero()[:, 0]
-        return Chosen([frames[place] for place in kept.tolist()], share[kept])
+        return Chosen([frames[place] for place in kept.tolist()], share[kept], told)
 
     @property
     def _capped(self) -> bool:

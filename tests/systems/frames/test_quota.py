@@ -201,6 +201,17 @@ def test_frames_worth_no_token_are_never_encoded() -> None:
         assert select(film([0, 200, 1, 100, 0]), Oracle(), **knobs).frames == [0, 1, 2, 3, 4]
 
 
+def test_the_times_of_all_frames_are_told_where_that_is_wanted() -> None:
+    light = film([0, 200, 1, 100, 0], fps=2.0)
+    assert select(light, Oracle(), keep=100).told == ""
+    for knobs in ({"keep": 100}, {"keep": 0.5}):
+        assert select(light, Oracle(), times=True, **knobs).told == (
+            "The video lasts for 2.50 seconds, and 5 frames are uniformly sampled from it. These "
+            "frames are located at 0.00s,0.50s,1.00s,1.50s,2.00s.Please answer the following "
+            "questions related to this video."
+        )
+
+
 def test_where_no_frame_is_likely_all_share_alike() -> None:
     chosen = select(film([0] * 4), Oracle())
     assert (chosen.frames, chosen.share.tolist()) == ([0, 1, 2, 3], [0.25] * 4)
