@@ -22,10 +22,12 @@ from transformers import PreTrainedTokenizerFast
 from sparsight.world.sampler import sample_scene
 from sparsight.world.scene import Scene
 from sparsight.world.stories import STORIES
-from sparsight.world.tasks import questions
+from sparsight.world.tasks import SEEN, questions
 from sparsight.world.tasks.question import Question
 
 MOST_TURNS = 12
+MOST_STILL = 4  # questions about a film that a picture could answer, and captions
+CHANGES = ("move", "order", "repeat", "when", "state", "needle", "cause")
 T = TypeVar("T")
 
 
@@ -99,7 +101,7 @@ class Scenes(Dataset[Batch]):
             task = _draw(shares, rng)
             scene = sample_scene(first + place, "train", task, frames=layout.frames)
             shots.append((scene, scene.times))
-            asked.append(questions(scene, rng) if self.asking else [])
+            asked.append(_asked(scene, rng, layout) if self.asking else [])
         if layout.kind == "pair":
             asked = [
                 [
@@ -110,6 +112,15 @@ class Scenes(Dataset[Batch]):
             ]
         asked = [row[:MOST_TURNS] for row in asked]
         return Batch(layout, shots, asked, self.mix.weights, int(rng.integers(2**31)))
+
+
+def _asked(scene: Scene, rng: np.random.Generator, layout: Layout) -> list[Question]:
+    """What is asked about a scene: of a film above all what changes in it, which is little."""
+    if layout.frames == 1:
+        return questions(scene, rng)
+    still = [task for task in SEEN if task not in CHANGES]
+    changes = questions(scene, rng, CHANGES, most=4)
+    return changes + questions(scene, rng, still, most=1)[:MOST_STILL]
 
 
 def _draw(shares: Mapping[T, float], rng: np.random.Generator) -> T:

@@ -1,10 +1,11 @@
 """What the embedded models are shown, and the stages of their training.
 
-LOOK teaches the tower alone, from dense labels of single views. Then the tower rests, and all the
-rest learns to answer: all questions of a scene stand in one row behind its visual tokens, each
-blind to the others. ALIGN asks about single frames, which cost little, so that what a question
-names is found and read off in as many scenes as possible; ASK goes on with pictures of all sizes
-and with films. POLISH moves everything, at rates that fall to nothing.
+LOOK teaches the tower alone, from dense labels of single views. In ALIGN the tower rests and all
+the rest learns to answer: all questions of a scene stand in one row behind its visual tokens, each
+blind to the others. They are about single frames, which cost little, so that what a question names
+is found and read off in as many scenes as possible. ASK goes on with everything, on pictures of
+all sizes and on films, the tower at a lower rate and still told by its dense labels; POLISH does
+so at rates that fall to nothing.
 """
 
 from __future__ import annotations
@@ -26,18 +27,17 @@ PICTURE_TASKS = {
     "region": 0.4,
 }
 FILM_TASKS = {
-    "move": 2.0,
-    "order": 2.0,
-    "repeat": 1.5,
+    "move": 3.0,
+    "order": 3.0,
+    "repeat": 2.0,
     "when": 1.2,
     "state": 1.5,
     "needle": 1.0,
     "cause": 0.7,
     "caption": 0.3,
     "summary": 0.3,
-    "exists": 0.3,
-    "count": 0.3,
-    "shape": 0.3,
+    "exists": 0.2,
+    "count": 0.2,
 }
 #: Learned in minutes, so these answers weigh less; learned last, so those weigh more.
 WEIGHTS = {"color": 0.5, "exists": 0.7, "move": 2.0, "order": 2.0, "repeat": 1.5, "read": 1.5}
@@ -63,14 +63,14 @@ FRAMES = Mix(
 )
 SCENES = Mix(
     {
-        Layout("film", 8 * SCALE, frames=8): 0.4,
-        Layout("film", 16 * SCALE, frames=4): 0.2,
+        Layout("film", 8 * SCALE, frames=8): 0.36,
+        Layout("film", 16 * SCALE, frames=4): 0.28,
         Layout("film", 4 * SCALE, frames=16): 0.12,
         Layout("film", 2 * SCALE, frames=32): 0.03,
         Layout("film", 1 * SCALE, frames=64): 0.04,
-        Layout("picture", 8 * SCALE): 0.1,
-        Layout("picture", 3 * SCALE, side=2 * SIDE): 0.07,
-        Layout("pair", 6 * SCALE): 0.04,
+        Layout("picture", 8 * SCALE): 0.08,
+        Layout("picture", 3 * SCALE, side=2 * SIDE): 0.06,
+        Layout("pair", 6 * SCALE): 0.03,
     },
     PICTURE_TASKS,
     FILM_TASKS,
@@ -129,7 +129,7 @@ STAGES = (
         train=READER,
         rates={"*": 1.5e-3},
         muon=READER_MATRICES,
-        steps=800,
+        steps=600,
         batch=1,
         schedule="constant",
         weight_decay=0.02,
@@ -140,9 +140,9 @@ STAGES = (
         "ask",
         data=films,
         objective=Ask,
-        train=READER,
-        rates={"*": 1.5e-3},
-        muon=READER_MATRICES,
+        train=(*TOWER, *READER),
+        rates={"model.vision_tower.*": 4e-4, "*": 1.5e-3},
+        muon=(*TOWER_MATRICES, *READER_MATRICES),
         steps=3600,
         batch=1,
         schedule="constant",

@@ -69,7 +69,9 @@ def questions(
             raise unknown("task", task, TASKS)
         family = FAMILIES[task]
         facts = family.facts(sight, rng)
-        for _ in range(min(most, len(facts))):
+        for _ in range(most):
+            if not facts:
+                break
             fact = choose(facts, rng)
             # what is asked next differs in its answer too, where it can
             others = [f for f in facts if f.group != fact.group or f.answer != fact.answer]

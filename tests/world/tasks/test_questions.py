@@ -135,6 +135,14 @@ def test_two_questions_of_a_task_have_two_answers_where_they_can():
             assert len({(q.text.split()[-1], q.answer) for q in mine}) == 2
 
 
+def test_of_a_task_no_more_is_asked_than_a_scene_carries(scenes: list[Scene]):
+    rng = np.random.default_rng(0)
+    for scene in scenes[::3]:
+        many = Counter(question.task for question in questions(scene, rng, most=12))
+        few = Counter(question.task for question in questions(scene, rng))
+        assert all(few[task] <= many[task] <= 12 for task in few)
+
+
 def test_closed_answers_of_training_are_even():
     rng = np.random.default_rng(1)
     asked: dict[str, Counter[str]] = {"exists": Counter(), "move": Counter(), "color": Counter()}
