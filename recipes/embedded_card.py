@@ -28,6 +28,7 @@ COMBOS = 0.05  # held-out combinations may score so much less than seen ones
 LEARNED = {
     "look": "the tower alone, from dense labels of each patch and of each view",
     "align": "projector and LLM, from questions about single frames",
+    "spell": "the tower alone, from views of which most show signs",
     "ask": "projector and LLM, from questions about pictures and films",
     "polish": "everything, at rates that fall to nothing",
 }

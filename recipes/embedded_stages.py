@@ -3,12 +3,14 @@
 LOOK teaches the tower alone, from dense labels of single views. In ALIGN the tower rests and all
 the rest learns to answer: all questions of a scene stand in one row behind its visual tokens, each
 blind to the others. They are about single frames, which cost little, so that what a question names
-is found and read off in as many scenes as possible. ASK goes on with everything, on pictures of
-all sizes and on films, the tower at a lower rate and still told by its dense labels; POLISH does
-so at rates that fall to nothing.
+is found and read off in as many scenes as possible. SPELL lets the tower alone look at many
+signs, since characters come last. ASK goes on with pictures of all sizes and with films; POLISH
+moves everything, at rates that fall to nothing.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from embedded_data import Layout, Mix, Scenes
 from embedded_models import SIDE
@@ -51,6 +53,7 @@ VIEWS = Mix(
     {},
     {},
 )
+SIGNS = replace(VIEWS, picture_tasks={**PICTURE_TASKS, "read": 10.0})
 FRAMES = Mix(
     {
         Layout("film", 32 * SCALE): 0.85,
@@ -80,6 +83,10 @@ SCENES = Mix(
 
 def views() -> Scenes:
     return Scenes(VIEWS, first_seed=0, asking=False)
+
+
+def signs() -> Scenes:
+    return Scenes(SIGNS, first_seed=1_000_000, asking=False)
 
 
 def frames() -> Scenes:
@@ -137,12 +144,25 @@ STAGES = (
         precision="bfloat16",
     ),
     Stage(
+        "spell",
+        data=signs,
+        objective=Look,
+        train=TOWER,
+        rates={"*": 7e-4},
+        muon=TOWER_MATRICES,
+        steps=1000,
+        batch=1,
+        weight_decay=0.02,
+        betas=(0.9, 0.98),
+        precision="bfloat16",
+    ),
+    Stage(
         "ask",
         data=films,
         objective=Ask,
-        train=(*TOWER, *READER),
-        rates={"model.vision_tower.*": 4e-4, "*": 1.5e-3},
-        muon=(*TOWER_MATRICES, *READER_MATRICES),
+        train=READER,
+        rates={"*": 1.5e-3},
+        muon=READER_MATRICES,
         steps=3600,
         batch=1,
         schedule="constant",
