@@ -11,6 +11,7 @@ moves everything, at rates that fall to nothing.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from embedded_data import Layout, Mix, Scenes
 from embedded_models import SIDE
@@ -113,9 +114,9 @@ READER = (
     "objective.watch.*",
 )
 
-
+stage = partial(Stage, batch=1, weight_decay=0.02, betas=(0.9, 0.98), precision="bfloat16")
 STAGES = (
-    Stage(
+    stage(
         "look",
         data=views,
         objective=Look,
@@ -123,13 +124,9 @@ STAGES = (
         rates={"*": 1.5e-3},
         muon=TOWER_MATRICES,
         steps=3000,
-        batch=1,
-        weight_decay=0.02,
-        betas=(0.9, 0.98),
-        precision="bfloat16",
         floor=0.05,
     ),
-    Stage(
+    stage(
         "align",
         data=frames,
         objective=Ask,
@@ -137,13 +134,9 @@ STAGES = (
         rates={"*": 1.5e-3},
         muon=READER_MATRICES,
         steps=610,
-        batch=1,
         schedule="constant",
-        weight_decay=0.02,
-        betas=(0.9, 0.98),
-        precision="bfloat16",
     ),
-    Stage(
+    stage(
         "spell",
         data=signs,
         objective=Look,
@@ -151,12 +144,8 @@ STAGES = (
         rates={"*": 7e-4},
         muon=TOWER_MATRICES,
         steps=1000,
-        batch=1,
-        weight_decay=0.02,
-        betas=(0.9, 0.98),
-        precision="bfloat16",
     ),
-    Stage(
+    stage(
         "ask",
         data=films,
         objective=Ask,
@@ -164,13 +153,9 @@ STAGES = (
         rates={"*": 1.5e-3},
         muon=READER_MATRICES,
         steps=3600,
-        batch=1,
         schedule="constant",
-        weight_decay=0.02,
-        betas=(0.9, 0.98),
-        precision="bfloat16",
     ),
-    Stage(
+    stage(
         "polish",
         data=more_films,
         objective=Ask,
@@ -178,10 +163,6 @@ STAGES = (
         rates={"model.vision_tower.*": 2e-4, "*": 1e-3},
         muon=(*TOWER_MATRICES, *READER_MATRICES),
         steps=1500,
-        batch=1,
         floor=0.01,
-        weight_decay=0.02,
-        betas=(0.9, 0.98),
-        precision="bfloat16",
     ),
 )
