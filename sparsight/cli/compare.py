@@ -65,12 +65,8 @@ def compare(
     keep: Annotated[
         str, typer.Option(metavar="BUDGETS", help="Shares or counts of tokens for each system.")
     ] = "0.5,0.25",
-    tasks: Annotated[
-        str, typer.Option(metavar="NAMES", help="Tasks of the world to ask, such as color,move.")
-    ] = "",
-    data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Your own questions, one JSON a line.")
-    ] = None,
+    tasks: options.Tasks = "",
+    data: options.Data = None,
     count: Annotated[
         int | None,
         typer.Option(min=1, help="Questions a task, or of the file.", show_default="200; all"),

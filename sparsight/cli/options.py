@@ -37,6 +37,12 @@ System = Annotated[
 PlanFile = Annotated[
     Path | None, typer.Option("--plan", metavar="FILE", help="A plan: model, systems and knobs.")
 ]
+Tasks = Annotated[
+    str, typer.Option(metavar="NAMES", help="Tasks of the world to ask, such as color,move.")
+]
+Data = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Your own questions, one JSON a line.")
+]
 Frames = Annotated[
     str | None,
     typer.Option(

@@ -31,12 +31,8 @@ _EXAMPLES = 4
 def tune(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the plan and records go.")],
     model: options.Model = None,
-    tasks: Annotated[
-        str, typer.Option(metavar="NAMES", help="Tasks of the world to ask, such as color,move.")
-    ] = "",
-    data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Your own questions, one JSON a line.")
-    ] = None,
+    tasks: options.Tasks = "",
+    data: options.Data = None,
     count: Annotated[
         int | None,
         typer.Option(min=1, help="Questions a task, or of the file.", show_default="256 in all"),
