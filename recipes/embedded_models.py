@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     CLIPVisionConfig,
@@ -165,6 +166,24 @@ def onevision(tower: str) -> Parts:
     """An untrained model of the LLaVA-OneVision class with its tokenizer and processor files."""
     tokenizer = build_tokenizer()
     return Parts(build_network(tokenizer, tower), tokenizer, processor_files(tower))
+
+
+def adopt(parts: Parts, trained: Parts) -> Parts:
+    """Begin with the weights of a trained embedded model: all that both have, by name and size,
+    and the embedding of each token that both tokenizers know."""
+    mine, theirs = parts.model.state_dict(), trained.model.state_dict()
+    rows, known = parts.tokenizer.get_vocab(), trained.tokenizer.get_vocab()
+    both = [(row, known[token]) for token, row in rows.items() if token in known]
+    here, there = (torch.tensor(places) for places in zip(*both, strict=True))
+    for name, weight in mine.items():
+        if name.endswith(("embed_tokens.weight", "lm_head.weight")):
+            weight[here] = theirs[name][there].to(weight)
+        elif name in theirs and theirs[name].shape[1:] == weight.shape[1:]:
+            # A tower with CLS has its place before those of the patches.
+            found = theirs[name][-len(weight) :]
+            if found.shape == weight.shape:
+                weight.copy_(found)
+    return parts
 
 
 def processor_files(tower: str) -> dict[str, Any]:

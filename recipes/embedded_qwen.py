@@ -26,7 +26,6 @@ from embedded_models import (
     build_tokenizer,
 )
 from embedded_objectives import Ask, Look, Media, Reader
-from embedded_stages import STAGES
 from torch import Tensor
 from transformers import (
     GenerationConfig,
@@ -213,20 +212,20 @@ INSTEAD = {
 OBJECTIVES = {Look: QwenLook, Ask: QwenAsk}
 
 
-def stages() -> tuple[Stage, ...]:
-    """The stages of all embedded models, for this class."""
+def here(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Stages of the LLaVA-OneVision models, for this class."""
     return tuple(
         replace(
             stage,
             objective=OBJECTIVES[stage.objective],
-            train=_here(stage.train),
-            muon=_here(stage.muon),
-            rates={n: rate for name, rate in stage.rates.items() for n in _here((name,))},
+            train=_names(stage.train),
+            muon=_names(stage.muon),
+            rates={n: rate for name, rate in stage.rates.items() for n in _names((name,))},
         )
-        for stage in STAGES
+        for stage in stages
     )
 
 
-def _here(patterns: Sequence[str]) -> tuple[str, ...]:
+def _names(patterns: Sequence[str]) -> tuple[str, ...]:
     """Patterns of parameters by the names of this class."""
     return tuple(name for pattern in patterns for name in INSTEAD.get(pattern, (pattern,)))

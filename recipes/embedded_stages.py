@@ -166,3 +166,8 @@ STAGES = (
         floor=0.01,
     ),
 )
+
+
+def shortened(**steps: int) -> tuple[Stage, ...]:
+    """The stages that are named, of so many steps: for a model that begins with trained weights."""
+    return tuple(replace(each, steps=steps[each.name]) for each in STAGES if each.name in steps)

@@ -18,6 +18,7 @@ from embedded_models import (
     PREFIX,
     SIDE,
     TURN,
+    adopt,
     build_network,
     build_tokenizer,
     processor_files,
@@ -61,6 +62,21 @@ def parts(request) -> Parts:
 def batch_of(layout: Layout, parts: Parts) -> Batch:
     batch = Scenes(replace(MIX, layouts={layout: 1.0}), first_seed=0)[0]
     return replace(batch, turns=pack_turns(parts.tokenizer, batch.asked, {}))
+
+
+def test_a_tower_without_cls_adopts_all_but_what_cls_brings():
+    tokenizer = build_tokenizer(scenes=60)
+    trained, mine = (
+        Parts(build_network(tokenizer, kind), tokenizer) for kind in ("clip", "siglip")
+    )
+    theirs, ours = trained.model.state_dict(), adopt(mine, trained).model.state_dict()
+    places = "model.vision_tower.embeddings.position_embedding.weight"
+    assert torch.equal(ours.pop(places), theirs[places][1:])
+    for table in ("model.language_model.embed_tokens.weight", "lm_head.weight"):
+        known = len(tokenizer)  # the rest of the rows stands for nothing
+        assert torch.equal(ours.pop(table)[:known], theirs[table][:known])
+    assert set(ours) - set(theirs) == {"model.vision_tower.embeddings.patch_embedding.bias"}
+    assert all(torch.equal(ours[name], theirs[name]) for name in set(ours) & set(theirs))
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
-import embedded_mini_qwen
 import pytest
 import torch
 from embedded_data import Batch, Layout, Mix, Scenes, pack_turns, to_pixels
-from embedded_models import PREFIX, TURN
+from embedded_models import PREFIX, TURN, adopt, build_tokenizer
+from embedded_models import build_network as build_onevision
 from embedded_objectives import packed_logits
 from embedded_qwen import (
     QwenAsk,
     QwenLook,
     QwenReader,
     build_network,
+    here,
     processor_files,
     qwen_tokenizer,
 )
@@ -49,6 +51,19 @@ def parts() -> Parts:
 def batch_of(layout: Layout, parts: Parts) -> Batch:
     batch = Scenes(replace(MIX, layouts={layout: 1.0}), first_seed=0)[0]
     return replace(batch, turns=pack_turns(parts.tokenizer, batch.asked, {}))
+
+
+def test_a_trained_llm_is_adopted_token_by_token(parts):
+    tokenizer = build_tokenizer(scenes=60)
+    trained = Parts(build_onevision(tokenizer, "clip"), tokenizer)
+    mine = adopt(copy.deepcopy(parts), trained)
+    llm, theirs = mine.model.model.language_model, trained.model.model.language_model
+    for one, other in zip(llm.layers.parameters(), theirs.layers.parameters(), strict=True):
+        assert torch.equal(one, other)
+    for text in ("red", " circle", "<|im_end|>", "7"):
+        (here,), (there,) = mine.tokenizer.encode(text), tokenizer.encode(text)
+        assert torch.equal(llm.embed_tokens.weight[here], theirs.embed_tokens.weight[there])
+    assert mine.model.lm_head.weight is llm.embed_tokens.weight  # still tied
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -141,10 +156,8 @@ def test_an_objective_gives_finite_losses_that_reach_what_learns(name, parts):
 
 
 def test_every_stage_names_parameters_that_are_there(parts):
-    stages = embedded_mini_qwen.recipe().stages
-    assert [stage.name for stage in stages] == [stage.name for stage in STAGES]
     try:
-        for stage in stages:
+        for stage in here(STAGES):
             assert choose(Learner(stage.objective(parts)), stage.train, stage.name)
     finally:
         parts.model.requires_grad_(True)
