@@ -36,9 +36,10 @@ from sparsight.systems import load as load_systems
 from sparsight.tune.compare import Comparison, Entrant, compare
 from sparsight.tune.halves import halves
 from sparsight.tune.rows import FULL, Row, row_of
+from sparsight.world.folder import RECORDS
 from sparsight.world.request import Request
 from sparsight.world.tasks.scoring import SCORERS
-from sparsight.world.write import RECORDS, make
+from sparsight.world.write import make
 
 LOSS = 0.02  # of the questions, that a plan may answer worse than the full model
 TASKS = {
