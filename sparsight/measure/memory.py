@@ -44,10 +44,22 @@ def reset_peak(device: torch.device | str) -> None:
 
 def give_back_freed() -> None:
     """Hand freed memory back to the system. glibc keeps it in pieces of all sizes, and where the
-    sizes asked for change from step to step the process grows to several times what it uses."""
+    sizes asked for change from step to step the process grows to several times what it uses.
+    Getting it anew takes time: do this where memory is scarce."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
+
+
+def is_scarce(share: float = 0.25) -> bool:
+    """Whether less than this share of the machine's memory is available; no where the system does
+    not tell."""
+    try:
+        told = Path("/proc/meminfo").read_text()
+    except OSError:
+        return False
+    found = dict(re.findall(r"^(MemTotal|MemAvailable):\s+(\d+) kB", told, re.MULTILINE))
+    return len(found) == 2 and int(found["MemAvailable"]) < share * int(found["MemTotal"])
 
 
 def used_bytes(device: torch.device | str) -> int:

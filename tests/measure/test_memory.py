@@ -16,6 +16,7 @@ from transformers.models.qwen2 import Qwen2Config
 from sparsight.measure.flops import DecoderShape, decoder_shape
 from sparsight.measure.memory import (
     give_back_freed,
+    is_scarce,
     kv_bytes,
     kv_bytes_per_token,
     peak_bytes,
@@ -88,3 +89,9 @@ def test_freed_memory_goes_back_to_the_system():
     give_back_freed()
     assert used_bytes("cpu") < held - 150_000_000
     assert after.sum() == 16_000
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="the system is not Linux")
+def test_memory_is_scarce_below_a_share_of_the_machines():
+    assert not is_scarce(1e-6)
+    assert is_scarce(1.0)
