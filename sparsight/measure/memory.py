@@ -54,12 +54,24 @@ def give_back_freed() -> None:
 def is_scarce(share: float = 0.25) -> bool:
     """Whether less than this share of the machine's memory is available; no where the system does
     not tell."""
+    found = _meminfo()
+    return len(found) == 2 and found["MemAvailable"] < share * found["MemTotal"]
+
+
+def spare_bytes(share: float = 0.25, most: int = 4 << 30) -> int:
+    """What a program may fill with things that it could do without: this share of the memory that
+    is available, at most `most`; nothing where the system does not tell."""
+    return min(most, int(share * _meminfo().get("MemAvailable", 0)))
+
+
+def _meminfo() -> dict[str, int]:
+    """Bytes of the machine's memory by name; empty where the system does not tell."""
     try:
         told = Path("/proc/meminfo").read_text()
     except OSError:
-        return False
-    found = dict(re.findall(r"^(MemTotal|MemAvailable):\s+(\d+) kB", told, re.MULTILINE))
-    return len(found) == 2 and int(found["MemAvailable"]) < share * int(found["MemTotal"])
+        return {}
+    found = re.findall(r"^(MemTotal|MemAvailable):\s+(\d+) kB", told, re.MULTILINE)
+    return {name: 1024 * int(count) for name, count in found}
 
 
 def used_bytes(device: torch.device | str) -> int:
