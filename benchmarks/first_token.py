@@ -1,6 +1,7 @@
 """Time to the first token at a share of the visual tokens, stage by stage, against the formula.
 
     python benchmarks/first_token.py
+    python benchmarks/first_token.py --systems all --frames 32 --out FOLDER/first_token_systems
     python benchmarks/first_token.py --device cuda --shape 7b
 
 The model has random weights (see `random_models.py`): its cost is that of a trained one of the
@@ -14,9 +15,11 @@ from typing import Any
 
 import torch
 from random_models import SHAPES, film, random_onevision
+from system_plans import all_systems, planned
 from timing_options import begin, timing_parser
 from writing import where_measured, write_timings
 
+from sparsight.core.clip import Clip
 from sparsight.core.reply import Reply
 from sparsight.measure.flops import DecoderShape, decoder_shape, prefill_flops
 from sparsight.measure.statistics import median
@@ -24,7 +27,8 @@ from sparsight.vlm.pipeline import VLM
 
 QUESTION = "What happens in the film, and in which order?"
 GOAL = 0.85  # of the speed-up that the formula promises
-Setting = tuple[str, float, int]  # system ("" for none), share kept, frames
+FEW = 4  # systems whose stages are drawn
+Setting = tuple[str, float | None, int]  # system ("" for none), share kept, frames
 
 
 def main() -> None:
@@ -32,30 +36,30 @@ def main() -> None:
     shape = SHAPES[options.shape]
     vlm = random_onevision(shape, getattr(torch, options.dtype), options.device)
     films = {count: film(count, shape.side) for count in options.frames}
-    settings = [
-        (system, keep, count)
-        for count in options.frames
-        for system, keep in [("", 1.0), *[(s, k) for s in options.systems for k in options.keep]]
-    ]
+    systems = all_systems() if options.systems == ["all"] else options.systems
+    settings: dict[Setting, VLM] = {}
+    refused: dict[str, str] = {}
+    for count, clip in films.items():
+        ask(vlm, clip)  # memory, kernels and caches are warm afterwards
+        plans, why = planned(vlm, systems, options.keep, lambda plan, c=clip: ask(plan, c))
+        refused |= why
+        settings["", 1.0, count] = vlm
+        settings |= {(*key, count): plan for key, plan in plans.items()}
     runs: dict[Setting, list[dict[str, float]]] = {setting: [] for setting in settings}
     rows: list[dict[str, Any]] = []
-    for count in options.frames:  # memory, kernels and caches are warm afterwards
-        ask(vlm, ("", 1.0, count), films)
     for done in range(1, options.repeats + 1):
         replies = {}
-        for setting in settings:
-            reply = replies[setting] = ask(vlm, setting, films)
+        for setting, plan in settings.items():
+            reply = replies[setting] = ask(plan, films[setting[2]])
             runs[setting].append({**reply.timing.stages, "first token": reply.timing.first_token})
         rows = table(vlm, runs, replies)
-        report(options, rows, done)
+        report(options, rows, done, refused)
         print(f"round {done} of {options.repeats}", flush=True)
-    print(markdown(options, rows))
+    print(markdown(options, rows, refused))
 
 
-def ask(vlm: VLM, setting: Setting, films: dict[int, Any]) -> Reply:
-    system, keep, count = setting
-    chosen = vlm.using(system, keep=keep) if system else vlm
-    return chosen.ask(films[count], QUESTION, frames=f"uniform:{count}", max_tokens=1)
+def ask(vlm: VLM, clip: Clip) -> Reply:
+    return vlm.ask(clip, QUESTION, frames="all", max_tokens=1)
 
 
 def table(
@@ -108,13 +112,23 @@ def compared(measured: float, promised: float) -> dict[str, float]:
     return {"speedup": measured, "promised": promised, "reached": measured / promised}
 
 
-def report(options: argparse.Namespace, rows: list[dict[str, Any]], rounds: int) -> None:
+def report(
+    options: argparse.Namespace, rows: list[dict[str, Any]], rounds: int, refused: dict[str, str]
+) -> None:
     """Write the JSON, the table and the picture."""
-    write_timings(options, SHAPES[options.shape], rows, rounds, markdown(options, rows))
-    draw(options, rows)
+    written = markdown(options, rows, refused)
+    write_timings(options, SHAPES[options.shape], rows, rounds, written)
+    (draw_stages if len(names(rows)) <= FEW else draw_systems)(options, rows)
 
 
-def markdown(options: argparse.Namespace, rows: list[dict[str, Any]]) -> str:
+def names(rows: list[dict[str, Any]]) -> list[str]:
+    """The systems, as they came."""
+    return list(dict.fromkeys(row["system"] for row in rows if row["system"] != "none"))
+
+
+def markdown(
+    options: argparse.Namespace, rows: list[dict[str, Any]], refused: dict[str, str]
+) -> str:
     clock = "processor time" if options.clock == "cpu" else "wall time"
     lines = [
         "# Time to the first token",
@@ -132,13 +146,15 @@ def markdown(options: argparse.Namespace, rows: list[dict[str, Any]]) -> str:
         cells = [
             row["frames"],
             row["system"],
-            row["keep"],
+            "–" if row["keep"] is None else row["keep"],
             round(row["visual_mean"]),
             *[f"{row['seconds'][name]:.3f}" for name in ("encode", "connect+reduce", "prefill")],
             f"{row['seconds']['first token']:.3f}",
             *[words(row[name]) for name in ("prefill", "first_token")],
         ]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
+    if refused:
+        lines += ["", "Not run:", "", *(f"- {reason}" for reason in refused.values())]
     return "\n".join(lines) + "\n"
 
 
@@ -146,7 +162,7 @@ def words(found: dict[str, float]) -> str:
     return f"{found['speedup']:.2f}x ({found['promised']:.2f}x, {found['reached']:.0%})"
 
 
-def draw(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+def draw_stages(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     """The stages at the most frames, and all speed-ups of the prefill against the promise."""
     import matplotlib
 
@@ -155,11 +171,11 @@ def draw(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
 
     most = [row for row in rows if row["frames"] == max(options.frames)]
     figure, (bars, points) = pyplot.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
-    names = [f"{row['system']}\n{row['keep']:g}" for row in most]
+    labels = [row["system"] + ("" if row["keep"] is None else f"\n{row['keep']:g}") for row in most]
     base = [0.0] * len(most)
     for stage in ("decode", "preprocess", "encode", "connect+reduce", "prefill"):
         values = [row["seconds"][stage] for row in most]
-        bars.bar(names, values, bottom=base, label=stage)
+        bars.bar(labels, values, bottom=base, label=stage)
         base = [low + value for low, value in zip(base, values, strict=True)]
     bars.set_ylabel("seconds")
     bars.set_title(f"To the first token, {max(options.frames)} frames: system, share kept")
@@ -167,7 +183,7 @@ def draw(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     high = max(max(row["prefill"]["promised"], row["prefill"]["speedup"]) for row in rows)
     points.plot([1, high], [1, high], color="0.5", linewidth=1, label="as promised")
     points.plot([1, high], [GOAL, GOAL * high], "--", color="0.5", linewidth=1, label="85 % of it")
-    for system in options.systems:
+    for system in names(rows):
         for count, marker in zip(options.frames, "os^Dv", strict=False):
             here = [r for r in rows if r["system"] == system and r["frames"] == count]
             points.plot(
@@ -183,11 +199,52 @@ def draw(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     pyplot.close(figure)
 
 
+def draw_systems(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+    """One panel a count of frames, a line a system: how much sooner the first token comes at each
+    budget, and what was promised."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    systems = names(rows)
+    places = {name: place for place, name in enumerate(systems)}
+    figure, axes = pyplot.subplots(
+        1, len(options.frames), figsize=(7 * len(options.frames), 0.26 * len(systems) + 1.4),
+        sharey=True, squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for axis, count in zip(axes[0], options.frames, strict=True):
+        for place, keep in enumerate((*options.keep, None)):
+            here = [
+                row
+                for row in rows
+                if row["frames"] == count and row["keep"] == keep and row["system"] != "none"
+            ]
+            across = [places[row["system"]] for row in here]
+            color, label = f"C{place}", "no budget" if keep is None else f"keep {keep:g}"
+            found = [row["first_token"] for row in here]
+            axis.scatter([each["speedup"] for each in found], across, color=color, label=label)
+            axis.scatter(
+                [each["promised"] for each in found], across, marker="|", s=90, color=color
+            )
+        axis.axvline(1, color="0.5", linewidth=1)
+        axis.set_yticks(range(len(systems)), systems)
+        axis.grid(axis="y", color="0.92")
+        axis.set_axisbelow(True)
+        axis.set(title=f"{count} frames", xlabel="first token, times as soon (bar: promised)")
+    axes[0][0].invert_yaxis()
+    axes[0][0].legend(frameon=False)
+    figure.savefig(options.out.with_suffix(".png"), dpi=110)
+    pyplot.close(figure)
+
+
 def described() -> argparse.ArgumentParser:
     parser = timing_parser(__doc__, "first_token", shape="small", repeats=10)
     parser.add_argument("--frames", type=int, nargs="+", default=[8, 16, 32])
     parser.add_argument("--keep", type=float, nargs="+", default=[0.5, 0.25, 0.1])
-    parser.add_argument("--systems", nargs="+", default=["uniform", "fastv"])
+    parser.add_argument(
+        "--systems", nargs="+", default=["uniform", "fastv"], help='or "all" that ask no model'
+    )
     return parser
 
 

@@ -17,22 +17,19 @@ from typing import Any
 
 import torch
 from random_models import SHAPES, Shape, film, picture, random_llava, random_onevision
+from system_plans import all_systems, planned
 from timing_options import begin, timing_parser
 from writing import where_measured, write_timings
 
 from sparsight.core.clip import Clip
-from sparsight.core.errors import UserError
 from sparsight.core.registry import entries
 from sparsight.core.reply import Reply
 from sparsight.core.slots import SLOTS
 from sparsight.measure.statistics import interval_of_median, median
-from sparsight.systems import load as load_systems
 from sparsight.vlm.pipeline import VLM
 
 QUESTION = "What happens here, and in which order?"
 GOAL = 0.02  # of the plain prefill
-#: These answer by several requests of their own; their cost is that of the requests.
-ASKING = {"select", "pipeline"}
 
 
 @dataclass(frozen=True)
@@ -72,20 +69,15 @@ def measure(name: str, options: argparse.Namespace) -> Any:
     shape, medium = SHAPES[options.shape], MEDIA[name]
     vlm = medium.model(shape, getattr(torch, options.dtype), options.device)
     clip = medium.clip(shape)
-    plans, refused = planned(vlm, options)
     ask(vlm, clip)  # memory, kernels and caches are warm afterwards
-    for system, plan in list(plans.items()):
-        try:
-            ask(plan, clip)
-        except UserError as error:
-            refused[system] = str(error)
-            del plans[system]
-    runs: dict[str, list[dict[str, float]]] = {system: [] for system in plans}
+    systems = options.systems or all_systems()
+    plans, refused = planned(vlm, systems, [options.keep], lambda plan: ask(plan, clip))
+    runs: dict[str, list[dict[str, float]]] = {system: [] for system, _ in plans}
     prefills: list[float] = []
     for done in range(1, options.repeats + 1):
         plain = ask(vlm, clip)
         prefills.append(plain.timing.stages["prefill"])
-        for system, plan in plans.items():
+        for (system, _), plan in plans.items():
             reply = ask(plan, clip)
             runs[system].append(
                 {"own": reply.timing.own, "share": reply.timing.own / prefills[-1],
@@ -102,23 +94,6 @@ def measure(name: str, options: argparse.Namespace) -> Any:
             })  # fmt: skip
         rows += [{"medium": name, "system": s, "refused": why} for s, why in refused.items()]
         yield done, rows
-
-
-def planned(vlm: VLM, options: argparse.Namespace) -> tuple[dict[str, VLM], dict[str, str]]:
-    """The model under each system at the budget, and why the others cannot run on it."""
-    plans, refused = {}, {}
-    for name in options.systems or default_systems():
-        knobs = {"keep": options.keep} if "keep" in entries()[name].knobs else {}
-        try:
-            plans[name] = vlm.using(name, **knobs)
-        except UserError as error:
-            refused[name] = str(error)
-    return plans, refused
-
-
-def default_systems() -> list[str]:
-    load_systems()
-    return [name for name, found in entries().items() if not ASKING & set(found.slots)]
 
 
 def ask(vlm: VLM, clip: Clip) -> Reply:

@@ -30,7 +30,7 @@ LEARNED = {
     "align": "projector and LLM, from questions about single frames",
     "spell": "the tower alone, from views of which most show signs",
     "ask": "projector and LLM, from questions about pictures and films",
-    "polish": "everything, at rates that fall to nothing",
+    "polish": "the same about everything, at rates that fall to nothing",
 }
 
 

@@ -84,14 +84,15 @@ class Mix:
 
 
 class Scenes(Dataset[Batch]):
-    """Batches without end: item i comes from scenes that no other item uses."""
+    """Batches without end: item i comes from scenes that no other item uses. Items 2i and 2i + 1
+    have one layout, so that two processes, which take turns, need as long for a step."""
 
     def __init__(self, mix: Mix, first_seed: int, asking: bool = True) -> None:
         self.mix, self.first_seed, self.asking = mix, first_seed, asking
 
     def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng([self.first_seed, index])
-        layout = _draw(self.mix.layouts, rng)
+        layout = _draw(self.mix.layouts, np.random.default_rng([self.first_seed, index // 2, 1]))
         shares = self.mix.film_tasks if layout.frames > 1 else self.mix.picture_tasks
         shares = {task: s for task, s in shares.items() if STORIES[task].frames <= layout.frames}
         most = max(layout.batch for layout in self.mix.layouts)

@@ -105,7 +105,7 @@ class OneVisionReader:
         else:
             seen, whole = see(model, pixels)
             if layout.kind == "pair":
-                visual = pair_tokens(model, seen)
+                visual = several_tokens(model, seen, 2)
             else:
                 visual = film_tokens(model, seen, len(pixels) // layout.frames)
         return Media(seen, whole, visual, views=slice(None), frames=slice(None, -1), tiles=tiles)
@@ -374,11 +374,12 @@ def film_tokens(model: Any, seen: Tensor, films: int) -> Tensor:
     return torch.cat((tokens.reshape(films, -1, tokens.shape[-1]), newline), 1)
 
 
-def pair_tokens(model: Any, seen: Tensor) -> Tensor:
-    """Patches of pairs of pictures (2 B, N, D) -> (B, 2 (N + 1), D)."""
+def several_tokens(model: Any, seen: Tensor, count: int) -> Tensor:
+    """Patches of `count` pictures to a prompt (B * count, N, D) -> (B, count * (N + 1), D)."""
     tokens = model.model.multi_modal_projector(seen)
     newline = model.model.image_newline.to(tokens.dtype).expand(len(tokens), 1, -1)
-    return torch.cat((tokens, newline), 1).reshape(len(tokens) // 2, -1, tokens.shape[-1])
+    joined = torch.cat((tokens, newline), 1)
+    return joined.reshape(len(tokens) // count, -1, tokens.shape[-1])
 
 
 def picture_tokens(model: Any, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -19,7 +19,8 @@ from sparsight.cli.terminal import notes, tables, working
 from sparsight.core.errors import UserError
 
 if TYPE_CHECKING:
-    from sparsight.world.request import Asked, Request
+    from sparsight.world.folder import Made
+    from sparsight.world.request import Asked
     from sparsight.world.tasks import Form
 
 world = typer.Typer()
@@ -83,7 +84,7 @@ def make(
         request = Request(
             split, task, count, frames, side, aspect, fps, seed, cast("Form", form), turns, sprites
         )
-    with _bar(request) as on_frames:
+    with _bar("frames", request.count * request.length) as on_frames:
         made = make_files(
             request,
             out,
@@ -91,8 +92,7 @@ def make(
             masks=masks,
             on_frames=on_frames,
         )
-    there = f", {made.found:,} of them there before" if made.found else ""
-    print(f"{made.media:,} scenes in {out}{there}; {made.records:,} records in conversations.jsonl")
+    print(_told("scenes", made, out))
 
 
 @world.command()
@@ -131,6 +131,43 @@ def show(
     notes().print(f"wrote {out}", markup=False, soft_wrap=True)
 
 
+@world.command()
+def rooms(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write, made if need be.")],
+    split: Split = "train",
+    task: Annotated[
+        str | None,
+        typer.Option(help="nearer, side, distance or things.", show_default="all of them"),
+    ] = None,
+    count: Annotated[int, typer.Option(help="How many rooms.")] = 100,
+    views: Annotated[
+        int | None, typer.Option(help="Cameras in a room.", show_default="2 to 8")
+    ] = None,
+    side: Annotated[int, typer.Option(help="The shorter side in pixels.")] = 224,
+    aspect: Aspect = 1.0,
+    seed: SeedOption = 0,
+    form: FormName = "open",
+    depth: Annotated[bool, typer.Option("--depth", help="How far each pixel is.")] = False,
+    debug: options.Debug = False,
+) -> None:
+    """Write rooms seen by several cameras as PNG, with their questions as LLaVA-style JSONL.
+
+    Run the same command again to go on where it was stopped.
+    """
+    with working("getting ready"):
+        from sparsight.world.space.write import RoomRequest, make_rooms
+
+        request = RoomRequest(split, task, count, views, side, aspect, seed, cast("Form", form))
+    with _bar("rooms", count) as on_rooms:
+        made = make_rooms(request, out, depth=depth, on_room=lambda: on_rooms(1))
+    print(_told("rooms", made, out))
+
+
+def _told(what: str, made: Made, out: Path) -> str:
+    there = f", {made.found:,} of them there before" if made.found else ""
+    return f"{made.media:,} {what} in {out}{there}; {made.records:,} records in conversations.jsonl"
+
+
 def _questions(asked: list[Asked]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("task", "question", "answer"):
@@ -143,11 +180,11 @@ def _questions(asked: list[Asked]) -> Table:
 
 
 @contextmanager
-def _bar(request: Request) -> Iterator[Callable[[int], None]]:
-    """A bar over all frames on a terminal's stderr; gives the function that moves it."""
+def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal's stderr; gives the function that moves it."""
     console = notes()
     if not console.is_terminal:
-        yield lambda frames: None
+        yield lambda count: None
         return
     columns = (
         TextColumn("{task.description}"),
@@ -155,7 +192,6 @@ def _bar(request: Request) -> Iterator[Callable[[int], None]]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    total = request.count * request.length
     with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("frames", total=total)
-        yield lambda frames: progress.advance(bar, frames)
+        bar = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(bar, count)

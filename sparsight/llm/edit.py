@@ -99,6 +99,16 @@ def check_layers(system: str, layers: Sequence[int], depth: int) -> Sequence[int
     return layers
 
 
+def check_layer(system: str, layer: int, depth: int) -> int:
+    """The layer a system edits before, in an LLM of `depth` layers; refuses a wrong one."""
+    if not 0 < layer < depth:
+        raise UserError(
+            f"{system}: layer {layer} must lie within 1 to {depth - 1}, the layers after the first "
+            "of this LLM: set layer"
+        )
+    return layer
+
+
 def keep_mask(keep: Tensor | Sequence[Tensor], layout: Layout) -> Tensor:
     """Any form of `Edit.keep` as a (B, L) bool mask without padding."""
     mask = torch.zeros_like(layout.padding)

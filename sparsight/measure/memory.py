@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import re
 import resource
 import sys
@@ -39,6 +40,38 @@ def reset_peak(device: torch.device | str) -> None:
         return
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
+
+
+def give_back_freed() -> None:
+    """Hand freed memory back to the system. glibc keeps it in pieces of all sizes, and where the
+    sizes asked for change from step to step the process grows to several times what it uses.
+    Getting it anew takes time: do this where memory is scarce."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
+def is_scarce(share: float = 0.25) -> bool:
+    """Whether less than this share of the machine's memory is available; no where the system does
+    not tell."""
+    found = _meminfo()
+    return len(found) == 2 and found["MemAvailable"] < share * found["MemTotal"]
+
+
+def spare_bytes(share: float = 0.25, most: int = 4 << 30) -> int:
+    """What a program may fill with things that it could do without: this share of the memory that
+    is available, at most `most`; nothing where the system does not tell."""
+    return min(most, int(share * _meminfo().get("MemAvailable", 0)))
+
+
+def _meminfo() -> dict[str, int]:
+    """Bytes of the machine's memory by name; empty where the system does not tell."""
+    try:
+        told = Path("/proc/meminfo").read_text()
+    except OSError:
+        return {}
+    found = re.findall(r"^(MemTotal|MemAvailable):\s+(\d+) kB", told, re.MULTILINE)
+    return {name: 1024 * int(count) for name, count in found}
 
 
 def used_bytes(device: torch.device | str) -> int:

@@ -23,7 +23,7 @@ from torch.utils.data import Sampler, SequentialSampler
 from transformers import Trainer, TrainingArguments
 
 from sparsight.core.errors import UserError
-from sparsight.measure.memory import peak_bytes
+from sparsight.measure.memory import give_back_freed, is_scarce, peak_bytes
 from sparsight.train import checkpoints
 from sparsight.train.data import Drawn, Stream
 from sparsight.train.faults import NotFiniteError, full_disk
@@ -248,6 +248,8 @@ class StageTrainer(Trainer):
         }
         if self.is_world_process_zero():
             self.journal.add(record)
+        if self.args.device.type == "cpu" and is_scarce():
+            give_back_freed()
         self.control = self.callback_handler.on_log(self.args, self.state, self.control, record)
 
     def _rates(self, step: int) -> dict[str, float]:

@@ -14,8 +14,10 @@ from sparsight.bench.runner import ANSWER, ask_all
 from sparsight.core.errors import UserError
 from sparsight.core.plan import Plan, parse_system
 from sparsight.core.registry import Budget, entry
+from sparsight.measure.memory import spare_bytes
 from sparsight.tune.equal import Equal, Shares, part_of_full
 from sparsight.tune.rows import FULL, Role, Row, row_of
+from sparsight.tune.shelf import remembered
 
 if TYPE_CHECKING:
     from sparsight.bench.store import Store
@@ -156,8 +158,10 @@ def compare(
         seed: of the full model and the baselines.
         watch: told of what goes on.
 
-    Plans that the model cannot follow are told before anything is asked, and left out.
+    Plans that the model cannot follow are told before anything is asked, and left out. What the
+    tower makes of the media is remembered from plan to plan (`VLM.remembering`).
     """
+    vlm, items = vlm.remembering(spare_bytes()), remembered(items, spare_bytes())
     asking = partial(ask_all, store=store, batch=batch, max_tokens=max_tokens, data=data, warm=True)
     contest = _Contest(vlm, items, asking, watch or _Nobody(), seed)
     possible = contest.possible(field)

@@ -82,40 +82,6 @@ def selection_of(items: Sequence[Item], default: str, frames: int) -> str:
     return f"uniform:{frames}" if text == "all" else text
 
 
-class Remembered:
-    """A medium that is made on demand, kept once made: a search asks about it many times.
-
-    All of one `shelf` together keep at most `room` bytes.
-    """
-
-    def __init__(self, make: Callable[[], Clip], shelf: Shelf) -> None:
-        self._make, self._shelf = make, shelf
-        self._clip: Clip | None = None
-
-    def __call__(self) -> Clip:
-        if self._clip is not None:
-            return self._clip
-        clip = self._make()
-        if self._shelf.takes(clip):
-            self._clip = clip
-        return clip
-
-
-class Shelf:
-    """Room for clips in memory, in bytes."""
-
-    def __init__(self, room: int = 1 << 29) -> None:
-        self.room = room
-
-    def takes(self, clip: Clip) -> bool:
-        """Whether a clip still fits; if so its room is taken."""
-        size = 3 * len(clip) * clip.size[0] * clip.size[1]
-        if size > self.room:
-            return False
-        self.room -= size
-        return True
-
-
 def _shown(item: Item) -> Hashable:
     """Equal for items about the same media."""
     return tuple(

@@ -17,17 +17,19 @@ from sparsight.bench.runner import ANSWER, ask_all, run_of
 from sparsight.bench.store import Store
 from sparsight.core.errors import UserError
 from sparsight.core.plan import Plan
+from sparsight.measure.memory import spare_bytes
 from sparsight.media import load
 from sparsight.tune import compare
 from sparsight.tune.clock import Clock
 from sparsight.tune.declared import depth_of, describe, space_for
 from sparsight.tune.finals import PLANS, finals
 from sparsight.tune.goals import Goal
-from sparsight.tune.halves import Halves, Remembered, Shelf, halves, kinds_of, selection_of
+from sparsight.tune.halves import Halves, halves, kinds_of, selection_of
 from sparsight.tune.heads import measure, skipped
 from sparsight.tune.outcome import Outcome
 from sparsight.tune.schedules import ScheduleSearch, check_goal
 from sparsight.tune.search import Search
+from sparsight.tune.shelf import remembered
 from sparsight.tune.space import Space
 from sparsight.tune.trials import Tried
 from sparsight.tune.trying import Ask, TimeUpError
@@ -98,6 +100,7 @@ def tune(
     """
     if request.search == "gsearch":
         check_goal(request.goal)
+    vlm = vlm.remembering(spare_bytes())
     base = Plan(vlm.plan.model, seed=request.seed)
     kinds, frames = kinds_of(items, partial(load, limits=vlm.limits, policy=vlm.access))
     space = space_for(
@@ -108,8 +111,7 @@ def tune(
         selection=selection_of(items, vlm.family.default_frames, frames),
         names=request.systems if request.search == "plans" else ["gsearch"],
     )
-    shelf = Shelf()
-    cut = halves([_remembered(item, shelf) for item in items], request.most, request.seed)
+    cut = halves(remembered(items, spare_bytes()), request.most, request.seed)
     _make(out)
     if "yopo" in space.systems:
         space = _with_heads(space, vlm.planned(base), cut.tune[:_HEADS_ON], out / "heads.json")
@@ -193,11 +195,6 @@ class _Asking:
         if self.clock.most is not None:
             needed = PLANS * sum(record.total for record in records)
             self.clock.reserve = min(needed, _MOST_RESERVE * self.clock.most)
-
-
-def _remembered(item: Item, shelf: Shelf) -> Item:
-    media = tuple(Remembered(m, shelf) if callable(m) else m for m in item.media)
-    return dataclasses.replace(item, media=media)
 
 
 def _settings(request: Request, space: Space, cut: Halves) -> dict[str, Any]:

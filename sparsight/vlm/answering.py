@@ -122,8 +122,8 @@ class Answering(Seeing):
         timing = Timing(
             stages=dict(stages.seconds),
             steps=tuple(times.steps),
-            first_token=(times.at[0] if times.at else ended) - started,
-            total=ended - started,
+            first_token=(times.at[0] if times.at else ended) - started + stages.aside,
+            total=ended - started + stages.aside,
             own=stages.own.seconds,
         )
         bytes_held = kv_bytes(out.past_key_values) + (0 if second is None else second.kv_bytes)

@@ -263,7 +263,9 @@ def reply_by_calls(
         for turn in conversation.turns
     ]
     others = tuple(item for item in vlm.plan.systems if item is not system)
-    caller = ModelCaller(vlm.planned(replace(vlm.plan, systems=others)), calls)
+    # Remembers nothing, since what the calls take is measured by the clock.
+    plain = vlm.planned(replace(vlm.plan, systems=others)).remembering(None)
+    caller = ModelCaller(plain, calls)
     try:
         text = system.answer(clips, turns, caller)
     except StoppedError:

@@ -28,6 +28,7 @@ from sparsight.llm.generation import Cancel, Speaker, Stream, stream
 from sparsight.measure.stages import Stages
 from sparsight.vlm.answering import Answering
 from sparsight.vlm.calling import Calls, reply_by_calls, together
+from sparsight.vlm.encoded import Encoded
 from sparsight.vlm.messages import Conversation, question_messages, read_messages
 from sparsight.vlm.options import generation_options
 from sparsight.vlm.prompt import Medium, splice
@@ -58,7 +59,17 @@ class VLM(Answering):
     def planned(self, plan: Plan) -> VLM:
         """This model under another plan (the plan's own model name is not loaded)."""
         plan = dataclasses.replace(plan, model=self.plan.model)
-        return VLM(self.family, plan, self.limits, self.access)
+        return VLM(self.family, plan, self.limits, self.access, self.encoded)
+
+    def remembering(self, most: int | None) -> VLM:
+        """This model, keeping what its tower makes of media in up to `most` bytes of main memory.
+
+        All plans on what is returned share it: media that were encoded with the same signals are
+        not encoded again. Replies tell the seconds that it took when it was done, so that plans
+        can be compared. Plans that merge inside the tower encode anew. None keeps nothing.
+        """
+        encoded = None if most is None else Encoded(most)
+        return VLM(self.family, self.plan, self.limits, self.access, encoded)
 
     # ---- asking ------------------------------------------------------------------------------
 

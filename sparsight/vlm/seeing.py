@@ -24,6 +24,7 @@ from sparsight.measure.stages import Stages
 from sparsight.media import Access, Limits, load
 from sparsight.media.sampling import parse_selection
 from sparsight.vlm.cost import vision_flops
+from sparsight.vlm.encoded import Encoded
 from sparsight.vlm.families.base import FILM, MIXED, PICTURE, PICTURES, Family
 from sparsight.vlm.first_layer import asked
 from sparsight.vlm.prompt import Medium
@@ -42,8 +43,10 @@ class Seeing:
         plan: Plan,
         limits: Limits | None = None,
         access: Access | None = None,
+        encoded: Encoded | None = None,
     ) -> None:
         self.family = family
+        self.encoded = encoded
         self.plan = plan
         self.limits = limits or Limits()
         self.access = access or Access()
@@ -186,19 +189,10 @@ class Seeing:
         """
         stages = stages or Stages(self.family.model.device)
         flat = [item for row in views for item in row]
-        maps: dict[int, FeatureMap] = {}
         merger = self._system("encode")
         merging = merger.merging if merger else None
         flops = [0.0] * len(flat)
-        with stages("encode"):
-            for kind in ("image", "video"):
-                places = [i for i, item in enumerate(flat) if item.kind == kind]
-                if not places:
-                    continue
-                needs = self._needs()
-                inputs = [self._on_device(flat[i]) for i in places]
-                made = self.family.encode(inputs, needs, merging)
-                maps |= zip(places, made, strict=True)
+        maps = self._encode(flat, merging, stages)
         with stages("connect+reduce"):
             for kind in ("image", "video"):
                 places = [i for i, item in enumerate(flat) if item.kind == kind]
@@ -217,6 +211,35 @@ class Seeing:
                 for row, request in zip(rows, requests, strict=True)
             ]
         return media, [sum(flops[place] for place in row) for row in rows]
+
+    def _encode(self, flat: Sequence[Views], merging: Any, stages: Stages) -> dict[int, FeatureMap]:
+        """The features of all media, by place; the tower runs once a kind."""
+        needs, device = self._needs(), self.family.model.device
+        known = None if merging else self.encoded
+        maps: dict[int, FeatureMap] = {}
+        if known is not None:
+            with stages.uncounted():
+                for place, item in enumerate(flat):
+                    found = known.find(item, needs, device)
+                    if found is not None:
+                        maps[place] = found[0]
+                        stages.recall("encode", found[1])
+        fresh = [place for place in range(len(flat)) if place not in maps]
+        before = stages.seconds.get("encode", 0.0)
+        with stages("encode"):
+            for kind in ("image", "video"):
+                places = [place for place in fresh if flat[place].kind == kind]
+                if places:
+                    inputs = [self._on_device(flat[place]) for place in places]
+                    made = self.family.encode(inputs, needs, merging)
+                    maps |= zip(places, made, strict=True)
+        if known is not None and fresh:
+            with stages.uncounted():
+                spent = stages.seconds["encode"] - before
+                each = spent / sum(len(flat[place]) for place in fresh)
+                for place in fresh:
+                    known.keep(maps[place], needs, each * len(flat[place]))
+        return maps
 
     def _needs(self) -> list[Need]:
         return [need for system in self.plan.systems for need in needs_of(system)]

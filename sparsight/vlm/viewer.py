@@ -33,8 +33,9 @@ class ModelViewer:
 
     @cached_property
     def vlm(self) -> Any:
-        """The plain model. Made when it is first asked: most requests ask nothing."""
-        return self._planned.planned(Plan(seed=self._planned.plan.seed))
+        """The plain model. Made when it is first asked: most requests ask nothing. It remembers
+        nothing, since what asking takes is measured by the clock."""
+        return self._planned.planned(Plan(seed=self._planned.plan.seed)).remembering(None)
 
     @property
     def flops(self) -> float:

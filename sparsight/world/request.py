@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,14 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 _SCENES = 10_000_000  # that belong to one seed
 _PATIENCE = 200  # scenes in a row that carry no question, before it is given up
+
+
+def check_ranges(request: object, names: Iterable[str]) -> None:
+    """Raise `UserError` for a value of these `names` that is not in its range."""
+    for name in names:
+        value, (low, high) = getattr(request, name), RANGES[name]
+        if value is not None and not (math.isfinite(value) and low <= value <= high):
+            raise UserError(f"{name} must be from {low:,} to {high:,}, not {value}")
 
 
 @dataclass(frozen=True)
@@ -70,10 +78,7 @@ class Request:
             raise unknown("task", self.task, TASKS)
         if self.form not in FORMS:
             raise unknown("form", self.form, FORMS)
-        for name, (low, high) in RANGES.items():
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and low <= value <= high):
-                raise UserError(f"{name} must be from {low:,} to {high:,}, not {value}")
+        check_ranges(self, RANGES)
         if self.turns > 1 and self.form != "open":
             raise UserError("the questions of a conversation are open: take one turn for choices")
 

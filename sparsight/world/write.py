@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-import sparsight
 from sparsight.core.errors import UserError
 from sparsight.world.encode import RATE, film, mask_film, sound_file, sweep, whole
+from sparsight.world.folder import RECORDS, Made, judged, prepared, relative, said
 from sparsight.world.library import Library
 from sparsight.world.paint import Painted, paint, paint_film
 from sparsight.world.request import Asked, Request
@@ -32,17 +32,6 @@ from sparsight.world.scene import Scene, pixel_size
 from sparsight.world.sound import track
 from sparsight.world.tasks import Question
 from sparsight.world.truth import truth
-
-REQUEST, RECORDS, MEDIA = "world.json", "conversations.jsonl", "media"
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a folder holds now: `media` files of which `found` were there before, `records`."""
-
-    media: int
-    found: int
-    records: int
 
 
 def make(
@@ -67,7 +56,9 @@ def make(
         raise UserError(f"side must be even for films, not {request.side}")
     library = Library(request.sprites)
     began = time.time()
-    media = _prepared(request, out, sound, masks)
+    sprites = None if request.sprites is None else str(request.sprites)
+    asked = {**dataclasses.asdict(request), "sprites": sprites, "sound": sound, "masks": masks}
+    media = prepared(out, asked)
     wrote = found = records = 0
     with whole(out / RECORDS) as part, part.open("w", encoding="utf-8") as lines:
         for place, item in enumerate(request.asked(library)):
@@ -109,55 +100,6 @@ class Files:
     def complete(self) -> bool:
         """Whether all are there."""
         return all(path is None or path.exists() for path in (self.medium, self.masks, self.wave))
-
-
-# ---- the folder --------------------------------------------------------------------------------
-
-
-def _prepared(request: Request, out: Path, sound: bool, masks: bool) -> Path:
-    """Make the folder, or check that it holds the same request; gives the folder of the media."""
-    asked = {
-        "sparsight": sparsight.__version__,
-        **dataclasses.asdict(request),
-        "sprites": None if request.sprites is None else str(request.sprites),
-        "sound": sound,
-        "masks": masks,
-    }
-    told = out / REQUEST
-    try:
-        (out / MEDIA).mkdir(parents=True, exist_ok=True)
-        if told.exists():
-            _check_same(told, asked)
-        else:
-            _check_empty(out)
-        with whole(told) as part:
-            part.write_text(json.dumps(asked, indent=2) + "\n")
-    except (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError) as error:
-        why = (error.strerror or "").lower()
-        raise UserError(f"{out}: no files can be written there ({why}); give another") from None
-    return out / MEDIA
-
-
-def _check_empty(out: Path) -> None:
-    if (out / RECORDS).exists() or any((out / MEDIA).iterdir()):
-        raise UserError(f"{out}: the folder holds files of something else; give a new one")
-
-
-def _check_same(told: Path, asked: dict[str, Any]) -> None:
-    """Refuse to mix two requests in one folder: which file is whose could not be told. More
-    scenes of the same request are welcome."""
-    try:
-        before = json.loads(told.read_text())
-        differ = [name for name in asked if before[name] != asked[name]]
-        differ = [name for name in differ if name != "count" or before[name] > asked[name]]
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{told} cannot be read; give a new folder") from None
-    if differ:
-        name = differ[0]
-        raise UserError(
-            f"{told.parent}: the folder holds scenes made with {name}={before[name]}, "
-            f"not {asked[name]}; give a new one"
-        )
 
 
 # ---- media -------------------------------------------------------------------------------------
@@ -222,47 +164,23 @@ def records_of(item: Asked, place: int, files: Files, request: Request) -> Itera
     name = f"{request.split}-{request.task or 'mixed'}-{place:06d}"
     known = {"truth": truth(item.scene)}
     if request.turns > 1:
-        turns = [_judged(question) for question in item.questions]
+        turns = [judged(question) for question in item.questions]
         yield _conversation(name, item, item.questions, files) | {"turns": turns} | known
         return
     for number, question in enumerate(item.questions):
         called = name if request.task else f"{name}-{number}"
-        yield _conversation(called, item, [question], files) | _judged(question) | known
+        yield _conversation(called, item, [question], files) | judged(question) | known
 
 
 def _conversation(
     name: str, item: Asked, asked: Sequence[Question], files: Files
 ) -> dict[str, Any]:
-    said = []
-    for question in asked:
-        said += [
-            {"from": "human", "value": question.text},
-            {"from": "gpt", "value": question.answer},
-        ]
-    said[0]["value"] = f"<image>\n{said[0]['value']}"
     record = {
         "id": name,
-        "video" if item.scene.is_film else "image": _relative(files.medium),
-        "conversations": said,
+        "video" if item.scene.is_film else "image": relative(files.medium),
+        "conversations": said(asked),
     }
     for key, path in (("audio", files.wave), ("masks", files.masks)):
         if path is not None:
-            record[key] = _relative(path)
+            record[key] = relative(path)
     return record
-
-
-def _judged(question: Question) -> dict[str, Any]:
-    """What it takes to judge an answer, and what the question is about."""
-    return {
-        "task": question.task,
-        "form": question.form,
-        "scorer": question.scorer,
-        "choices": list(question.choices),
-        "size": question.size,
-        "slack": question.slack,
-        "about": list(question.about),
-    }
-
-
-def _relative(path: Path) -> str:
-    return f"{MEDIA}/{path.name}"

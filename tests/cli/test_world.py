@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from sparsight.world.folder import Made
+
 from .conftest import ROOT, Runner, start
 
 PAGE = (ROOT / "docs" / "world.md").read_text()
@@ -53,10 +55,10 @@ def test_make_hands_on_every_option(
 
     seen: list[tuple[Any, Any]] = []
 
-    def make(request: Request, out: Path, **options: Any) -> write.Made:
+    def make(request: Request, out: Path, **options: Any) -> Made:
         options.pop("on_frames")
         seen.append((request, options))
-        return write.Made(0, 0, 0)
+        return Made(0, 0, 0)
 
     monkeypatch.setattr(write, "make", make)
     given: dict[str, Any] = {
@@ -87,9 +89,9 @@ def test_sound_is_written_where_it_is_asked_about_or_for(
 
     seen: list[bool] = []
 
-    def make(*_: Any, sound: bool, **__: Any) -> write.Made:
+    def make(*_: Any, sound: bool, **__: Any) -> Made:
         seen.append(sound)
-        return write.Made(0, 0, 0)
+        return Made(0, 0, 0)
 
     monkeypatch.setattr(write, "make", make)
     assert cli("world", "make", "--out", "x", *words)[0] == 0
@@ -184,6 +186,46 @@ def test_a_run_that_was_killed_is_completed(cli: Runner, tmp_path: Path) -> None
     assert media(killed) == media(whole)
     for name in ("conversations.jsonl", "world.json"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
+
+
+# rooms
+
+
+def test_rooms_are_written_and_can_be_asked_about(cli: Runner, tmp_path: Path) -> None:
+    out = tmp_path / "rooms"
+    words = ("world", "rooms", "--out", str(out), "--count", "2", "--views", "3", "--side", "64")
+    code, printed, err = cli(*words, "--task", "nearer", "--split", "test", "--depth")
+    assert (code, printed, err) == (
+        0,
+        f"2 rooms in {out}; 2 records in conversations.jsonl\n",
+        "",
+    )
+    assert len(media(out)) == 2 * 3 * 2
+    from sparsight.bench.data import read_items
+    from sparsight.world.tasks.scoring import SCORERS
+
+    items, skipped = read_items(out / "conversations.jsonl", scorers=SCORERS)
+    assert not skipped
+    assert [len(item.sources()) for item in items] == [3, 3]
+    assert all(item.score(item.answer) == 1 for item in items)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--task", "near"], "unknown task of rooms 'near'"),
+        (["--views", "1"], "views must be from 2 to 8, not 1"),
+        (["--side", "8"], "side must be from 64 to 1,344, not 8"),
+        (["--split", "best"], "unknown split 'best'"),
+    ],
+)
+def test_bad_wishes_for_rooms_are_named(
+    cli: Runner, tmp_path: Path, words: list[str], told: str
+) -> None:
+    code, _, err = cli("world", "rooms", "--out", str(tmp_path / "x"), *words)
+    assert code == 2
+    assert told in err
+    assert not (tmp_path / "x").exists()
 
 
 # show

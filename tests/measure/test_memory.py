@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import subprocess
 import sys
@@ -14,10 +15,13 @@ from transformers.models.qwen2 import Qwen2Config
 
 from sparsight.measure.flops import DecoderShape, decoder_shape
 from sparsight.measure.memory import (
+    give_back_freed,
+    is_scarce,
     kv_bytes,
     kv_bytes_per_token,
     peak_bytes,
     reset_peak,
+    used_bytes,
 )
 
 
@@ -74,3 +78,20 @@ print(peak_bytes("cpu") - stands)
     fallen, risen = map(int, done.stdout.split())
     assert fallen > 200_000_000
     assert 55_000_000 < risen < 90_000_000
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+def test_freed_memory_goes_back_to_the_system():
+    blocks = [torch.ones(16_000) for _ in range(3000)]  # 190 MB in pieces that glibc keeps
+    after = torch.ones(16_000)  # behind them, so that they are not at the end of the heap
+    held = used_bytes("cpu")
+    del blocks
+    give_back_freed()
+    assert used_bytes("cpu") < held - 150_000_000
+    assert after.sum() == 16_000
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="the system is not Linux")
+def test_memory_is_scarce_below_a_share_of_the_machines():
+    assert not is_scarce(1e-6)
+    assert is_scarce(1.0)

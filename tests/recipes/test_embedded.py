@@ -29,11 +29,11 @@ from embedded_objectives import (
     Shows,
     film_tokens,
     packed_logits,
-    pair_tokens,
     picture_tokens,
     pointing,
     rights,
     see,
+    several_tokens,
 )
 from embedded_views import shown
 
@@ -92,7 +92,7 @@ def test_packed_questions_get_the_logits_of_single_prompts_through_the_family(
         if batch.layout.kind == "film":
             visual = film_tokens(model, see(model, pixels)[0], len(batch.shots))
         elif batch.layout.kind == "pair":
-            visual = pair_tokens(model, see(model, pixels)[0])
+            visual = several_tokens(model, see(model, pixels)[0], 2)
         else:
             visual = picture_tokens(model, pixels)[2]
         prefix = torch.tensor(parts.tokenizer.encode(PREFIX))

@@ -128,6 +128,9 @@ class PretendedVLM:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
 
+    def remembering(self, most: int | None) -> PretendedVLM:
+        return self  # encodes nothing
+
     def planned(self, plan: Plan) -> PretendedVLM:
         return PretendedVLM(self.real.planned(plan), self.left)
 

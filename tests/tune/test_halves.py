@@ -10,7 +10,7 @@ import torch
 
 from sparsight.core.clip import Clip
 from sparsight.core.errors import UserError
-from sparsight.tune.halves import Remembered, Shelf, halves, kinds_of, selection_of
+from sparsight.tune.halves import halves, kinds_of, selection_of
 from tests.tune.pretend import items
 
 
@@ -69,17 +69,3 @@ def test_the_selection_of_frames_is_the_items_or_the_models():
     all_of_them = [dataclasses.replace(item, frames="all") for item in asked]
     assert selection_of(all_of_them, "uniform:8", 30) == "uniform:30"
     assert selection_of([asked[0], all_of_them[1]], "uniform:8", 30) == "uniform:8"
-
-
-def test_a_medium_made_on_demand_is_made_once_while_there_is_room():
-    made = []
-
-    def make() -> Clip:
-        made.append(1)
-        return film(2)
-
-    shelf = Shelf(room=2 * 2 * 4 * 6 * 3)
-    media = [Remembered(make, shelf) for _ in range(3)]
-    for _ in range(2):
-        assert [len(medium()) for medium in media] == [2, 2, 2]
-    assert len(made) == 4  # the third found no room and was made twice

@@ -17,11 +17,12 @@ import pytest
 import sparsight
 from sparsight.core.errors import UserError
 from sparsight.world.encode import RATE
+from sparsight.world.folder import Made
 from sparsight.world.library import Library
 from sparsight.world.paint import paint
 from sparsight.world.request import Request
 from sparsight.world.scene import Scene, pixel_size
-from sparsight.world.write import Made, make
+from sparsight.world.write import make
 
 FILMS = Request("test", "move", count=3, frames=6, side=64, fps=4.0, seed=5)
 PICTURES = Request("test", "color", count=3, side=65, aspect=1.5, seed=5)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sparsight.core.registry import knob, system
-from sparsight.llm.edits import Edit, check_layers
+from sparsight.llm.edits import Edit, check_layer
 from sparsight.llm.layout import Layout
 from sparsight.ops.runs import groups_in_runs
 
@@ -65,5 +65,5 @@ class LLaVolta:
     stride: int = knob(8, "neighbouring tokens averaged into one", low=1)
 
     def edits(self, depth: int) -> Sequence[AverageNeighbours]:
-        [layer] = check_layers("llavolta", [self.layer], depth)
+        layer = check_layer("llavolta", self.layer, depth)
         return [AverageNeighbours(layer, self.stride)] if self.stride > 1 else []

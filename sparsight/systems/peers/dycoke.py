@@ -18,7 +18,7 @@ from sparsight.core.registry import knob, system
 from sparsight.core.slots import Need, Request
 from sparsight.core.tokens import VisualTokens
 from sparsight.llm.attention import Call
-from sparsight.llm.edits import check_layers
+from sparsight.llm.edits import check_layer
 from sparsight.llm.layout import Layout
 from sparsight.llm.narrow import listed, over_columns
 from sparsight.ops.frames import filled_forward, frame_table
@@ -110,7 +110,7 @@ class DyCoke:
     def edits(self, depth: int) -> Sequence[DynamicKeys]:
         if self.forget == 0:
             return []
-        [layer] = check_layers("dycoke", [self.layer], depth)
+        layer = check_layer("dycoke", self.layer, depth)
         return [DynamicKeys(layer, depth, self.forget, self.alike, self.compat)]
 
     def reduce(self, tokens: VisualTokens, request: Request) -> VisualTokens:

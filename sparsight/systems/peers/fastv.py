@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sparsight.core.errors import UserError
 from sparsight.core.registry import Budget, count_of, knob, system
-from sparsight.llm.edits import Edit
+from sparsight.llm.edits import Edit, check_layer
 from sparsight.llm.layout import Layout
 from sparsight.ops.select import top
 
@@ -63,6 +62,4 @@ class FastV:
     layer: int = knob(2, "the first layer that sees fewer tokens", low=1)
 
     def edits(self, depth: int) -> Sequence[DropByLastToken]:
-        if self.layer >= depth:
-            raise UserError(f"fastv: layer={self.layer}, but the LLM has layers 0 to {depth - 1}")
-        return [DropByLastToken(self.layer, self.keep)]
+        return [DropByLastToken(check_layer("fastv", self.layer, depth), self.keep)]

@@ -21,7 +21,7 @@ from sparsight.core.registry import knob, system
 from sparsight.core.slots import Need, Request
 from sparsight.core.tokens import VisualTokens
 from sparsight.llm.dropping import KeepAttended
-from sparsight.llm.edits import check_layers
+from sparsight.llm.edits import check_layer
 from sparsight.llm.layout import Layout
 from sparsight.ops.cluster import dpc_knn
 from sparsight.ops.diversity import cosine_distance, max_min
@@ -75,7 +75,7 @@ class FlashVID:
         return (Need("film"), *scored)
 
     def edits(self, depth: int) -> Sequence[KeepAttended]:
-        [layer] = check_layers("flashvid", [self.layer], depth)
+        layer = check_layer("flashvid", self.layer, depth)
         return [KeepAttended(layer, partial(rounded_up, share=self.inside))]
 
     def reduce(self, tokens: VisualTokens, request: Request) -> VisualTokens:

@@ -20,7 +20,7 @@ from torch.nn import functional
 from sparsight.core.registry import knob, positions_after, system
 from sparsight.core.slots import Need, Request
 from sparsight.core.tokens import PositionPolicy, VisualTokens
-from sparsight.llm.edits import Edit, check_layers
+from sparsight.llm.edits import Edit, check_layer
 from sparsight.llm.layout import Layout
 from sparsight.ops.cluster import dpc_knn
 from sparsight.ops.frames import filled_forward, frame_table
@@ -92,7 +92,7 @@ class PruneVid:
         return (Need("film"),)
 
     def edits(self, depth: int) -> Sequence[KeepOfEachGroup]:
-        [layer] = check_layers("prunevid", [self.layer], depth)
+        layer = check_layer("prunevid", self.layer, depth)
         return [KeepOfEachGroup(layer, self.inside)]
 
     def reduce(self, tokens: VisualTokens, request: Request) -> VisualTokens:

@@ -22,7 +22,7 @@ from torch.nn import functional
 from sparsight.core.registry import Budget, count_of, knob, positions_after, system, tower_score
 from sparsight.core.slots import Need, Request
 from sparsight.core.tokens import PositionPolicy, VisualTokens
-from sparsight.llm.edits import Edit, check_layers
+from sparsight.llm.edits import Edit, check_layer
 from sparsight.llm.layout import Layout
 from sparsight.ops.centres import merge_by_halves, merge_into_centres
 from sparsight.ops.cluster import dpc_knn
@@ -69,7 +69,7 @@ class HoliTom:
     def edits(self, depth: int) -> Sequence[MergeInside]:
         if self.inner == 0:
             return []
-        [layer] = check_layers("holitom", [self.layer], depth)
+        layer = check_layer("holitom", self.layer, depth)
         return [MergeInside(layer, self.inner)]
 
     def reduce(self, tokens: VisualTokens, request: Request) -> VisualTokens:

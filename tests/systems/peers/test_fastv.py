@@ -42,5 +42,5 @@ def test_each_row_of_a_batch_is_ranked_by_its_own_attention() -> None:
 
 
 def test_a_layer_beyond_the_last_is_refused() -> None:
-    with pytest.raises(UserError, match="layers 0 to 3"):
+    with pytest.raises(UserError, match="layer 4 must lie within 1 to 3"):
         build("fastv", {"layer": 4}).edits(depth=4)
