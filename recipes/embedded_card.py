@@ -64,7 +64,7 @@ def card(run: Path) -> str:
             "",
             "## Training",
             "",
-            f"`recipes/embedded_{name.replace('-', '_')}.py`, seed {recipe['seed']}, on "
+            f"`recipes/{name.replace('-', '_')}.py`, seed {recipe['seed']}, on "
             f"{hardware(scores['machine'])}; weights in {recipe['dtype']}. Every scene is painted "
             "once and never shown again; the splits use separate seeds, and some pairs of shape "
             "and color, and of thing and action, are never shown in training (`combos`).",

@@ -185,10 +185,10 @@ def test_the_embedded_model_is_tuned_on_the_world(
     monkeypatch.setattr("sparsight.cli.tune._EXAMPLES", 0)
     code, out, err = cli(
         "tune", "--tasks", "color", "--count", "32", "--systems", "uniform", "--trials", "1",
-        "--max-visual-tokens", "80", "--out", "o", "--max-tokens", "8",
+        "--max-visual-tokens", "144", "--out", "o", "--max-tokens", "8",
     )  # fmt: skip
     assert code == 0, err
     assert out.startswith("best plan: uniform keep=0.25\n")
     plan = Plan.load("o/plan.yaml")
     assert (plan.model, plan.frames) == ("mini", None)
-    assert "wanted: at most 80" in out
+    assert "wanted: at most 144" in out

@@ -2,7 +2,7 @@
 
 It begins with mini's weights, of which its tower lacks CLS and the norm before the first block.
 
-sparsight train recipes/embedded_mini_siglip.py --out out/mini-siglip
+sparsight train recipes/mini_siglip.py --out out/mini-siglip
 python recipes/evaluate_embedded.py out/mini-siglip/model
 """
 

@@ -2,7 +2,7 @@
 
 Its LLM begins with mini's weights; its tower, of another kind, learns to see from the beginning.
 
-sparsight train recipes/embedded_mini_qwen.py --out out/mini-qwen
+sparsight train recipes/mini_qwen.py --out out/mini-qwen
 python recipes/evaluate_embedded.py out/mini-qwen/model
 """
 
