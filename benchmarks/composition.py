@@ -44,8 +44,9 @@ from sparsight.world.write import make
 LOSS = 0.02  # of the questions, that a plan may answer worse than the full model
 TASKS = {
     "pictures": ("exists", "color", "shape", "count", "where", "read"),
-    "films": ("move", "order", "state", "repeat", "when", "cause"),
+    "films": ("move", "state", "order", "exists", "color", "shape"),
 }
+LENGTH = {"pictures": 1, "films": 16}  # frames
 #: Systems of a plan are parted by ";"; "frames=N" looks at N frames of a film, evenly.
 PLANS = {
     "pictures": (
@@ -73,7 +74,6 @@ PLANS = {
         "frames=8;tome:r=16;holitom:keep=0.5",
     ),
 }
-FRAMES = "uniform:16"  # of a film, where a plan does not say
 STAGES = ("decode", "preprocess", "encode", "connect+reduce", "prefill")
 FIRST = "first token"
 
@@ -110,8 +110,7 @@ def written(kind: str, options: argparse.Namespace) -> list[Item]:
     items: list[Item] = []
     for task in TASKS[kind]:
         folder = options.work / kind / f"{task}-{options.side}-{options.count}"
-        frames = 1 if kind == "pictures" else None
-        make(Request("test", task, options.count, frames=frames, side=options.side), folder)
+        make(Request("test", task, options.count, frames=LENGTH[kind], side=options.side), folder)
         read, skipped = read_items(folder / RECORDS, scorers=SCORERS)
         assert not skipped, skipped[0]
         items += [
@@ -119,7 +118,7 @@ def written(kind: str, options: argparse.Namespace) -> list[Item]:
                 item,
                 id=f"{task}-{item.id}",
                 task=task,
-                frames=FRAMES if kind == "films" else None,
+                frames="all" if kind == "films" else None,
             )
             for item in read
         ]
