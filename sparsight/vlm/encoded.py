@@ -37,20 +37,19 @@ class Encoded:
     _readings: dict[tuple[str, tuple[str, ...]], _Reading] = field(default_factory=dict)
 
     def find(
-        self, views: Views, needs: Iterable[Need], device: torch.device
+        self, name: str, views: Views, needs: Iterable[Need], device: torch.device
     ) -> tuple[FeatureMap, float] | None:
-        """What the same medium gave with the same needs, and the seconds that it took; None where
-        it is not there."""
-        name = digest(views)
+        """What the medium of this `digest` gave with the same needs, now for these views, and the
+        seconds that it took; None where it is not there."""
         found = self._readings.get((name, _keys(needs)))
         if found is None:
             return None
         kept = dataclasses.replace(self._maps[name], signals=found.signals)
         return dataclasses.replace(_on(kept, device), views=views), found.seconds
 
-    def keep(self, features: FeatureMap, needs: Iterable[Need], seconds: float) -> None:
-        """Keep a medium's features, if there is room."""
-        name, key = digest(features.views), _keys(needs)
+    def keep(self, name: str, features: FeatureMap, needs: Iterable[Need], seconds: float) -> None:
+        """Keep the features of the medium of this `digest`, if there is room."""
+        key = _keys(needs)
         there = _on(features, torch.device("cpu"))
         plain = dataclasses.replace(
             there, signals={}, views=dataclasses.replace(there.views, inputs={})

@@ -24,7 +24,7 @@ from sparsight.measure.stages import Stages
 from sparsight.media import Access, Limits, load
 from sparsight.media.sampling import parse_selection
 from sparsight.vlm.cost import vision_flops
-from sparsight.vlm.encoded import Encoded
+from sparsight.vlm.encoded import Encoded, digest
 from sparsight.vlm.families.base import FILM, MIXED, PICTURE, PICTURES, Family
 from sparsight.vlm.first_layer import asked
 from sparsight.vlm.prompt import Medium
@@ -217,10 +217,12 @@ class Seeing:
         needs, device = self._needs(), self.family.model.device
         known = None if merging else self.encoded
         maps: dict[int, FeatureMap] = {}
+        names: list[str] = []
         if known is not None:
             with stages.uncounted():
+                names = [digest(item) for item in flat]
                 for place, item in enumerate(flat):
-                    found = known.find(item, needs, device)
+                    found = known.find(names[place], item, needs, device)
                     if found is not None:
                         maps[place] = found[0]
                         stages.recall("encode", found[1])
@@ -238,7 +240,7 @@ class Seeing:
                 spent = stages.seconds["encode"] - before
                 each = spent / sum(len(flat[place]) for place in fresh)
                 for place in fresh:
-                    known.keep(maps[place], needs, each * len(flat[place]))
+                    known.keep(names[place], maps[place], needs, each * len(flat[place]))
         return maps
 
     def _needs(self) -> list[Need]:

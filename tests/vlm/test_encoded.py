@@ -148,11 +148,11 @@ def test_shares_of_frames_are_those_of_the_request(vlm: VLM):
     seen = family.film_views(film(1).frames(), [0.0, 1.0, 2.0], 3.0)
     with torch.inference_mode():
         [made] = family.encode([seen])
-    known.keep(made, [Need("film")], 0.5)
+    known.keep(digest(seen), made, [Need("film")], 0.5)
     shared = dataclasses.replace(seen, share=torch.tensor([0.2, 0.3, 0.5]))
-    found = known.find(shared, [Need("film")], torch.device("cpu"))
+    found = known.find(digest(shared), shared, [Need("film")], torch.device("cpu"))
     assert found is not None
     assert found[0].views is shared
     assert found[1] == 0.5
     assert torch.equal(found[0].features, made.features)
-    assert known.find(shared, [], torch.device("cpu")) is None
+    assert known.find(digest(shared), shared, [], torch.device("cpu")) is None
